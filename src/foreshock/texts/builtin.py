@@ -1,0 +1,36 @@
+"""The texts that come with Foreshock, written for it (CC BY 4.0; see docs/texts.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from importlib import resources
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel
+
+from foreshock.texts.loading import parse_json_line, parse_row
+from foreshock.texts.schema import Dialogue, Passage
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+def stories(emotions: Collection[str] | None = None, split: Literal["fit", "test"] | None = None) -> list[Passage]:
+    """The built-in stories of these emotions (all by default) and this split (both by default)."""
+    return [
+        story
+        for story in _load("stories.jsonl", Passage)
+        if (emotions is None or story.emotion in emotions) and (split is None or story.split == split)
+    ]
+
+
+def neutral_dialogues() -> list[Dialogue]:
+    """Dialogues of a person and an assistant in which there is no feeling."""
+    return list(_load("neutral.jsonl", Dialogue))
+
+
+@cache
+def _load(name: str, schema: type[Row]) -> tuple[Row, ...]:
+    text = (resources.files("foreshock.texts") / "data" / name).read_text(encoding="utf-8")
+    rows = enumerate(text.splitlines(), 1)
+    return tuple(parse_row(schema, parse_json_line(line, f"{name}, line {n}"), f"{name}, line {n}") for n, line in rows)
