@@ -1,0 +1,163 @@
+"""Text and chat messages as tokens that know their characters, their role and their turn.
+
+Chat templates are opaque programs. To learn which characters of a rendered chat belong to which
+message, the template is rendered once more with a unique marker in the place of each message: what
+stands between the markers is the template's own text. The two renderings must agree to the letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from foreshock.errors import NoChatTemplate, TextError
+from foreshock.texts.schema import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text as a model reads it; every list has one entry a token."""
+
+    text: str
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    """Character range of each token in `text`; empty for special tokens that the tokenizer adds."""
+    roles: list[str]
+    """`text` for plain text, else the role of the message, also for the template's tokens around it."""
+    turns: list[int]
+    """Number of the message, from 0; the opening of a reply still to come counts as one more."""
+    content: list[bool]
+    """False for tokens of the template (role headers, end-of-turn marks)."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pieces(self) -> list[str]:
+        """The characters of each token, split where one character spans several tokens."""
+        return [self.text[start:end] for start, end in self.spans]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    end: int
+    role: str
+    turn: int
+    content: bool
+
+
+def encode_text(tokenizer: Any, text: str) -> Tokens:
+    """Plain text with the special tokens that the tokenizer adds by itself.
+
+    Raises:
+        TextError: the text is empty.
+    """
+    if not text.strip():
+        raise TextError("A text is empty; give at least one word.")
+    return _encode(tokenizer, text, [_Segment(len(text), "text", 0, True)], special=True)
+
+
+def encode_chat(tokenizer: Any, turns: Sequence[Turn], reply: bool = False) -> Tokens:
+    """Chat messages through the tokenizer's template; with `reply`, up to where the reply would begin.
+
+    Raises:
+        NoChatTemplate: the tokenizer has none.
+        TextError: there are no messages, or the template refuses them or rewrites their text.
+    """
+    if not turns:
+        raise TextError("A conversation has no messages; give at least one.")
+    if not getattr(tokenizer, "chat_template", None):
+        raise NoChatTemplate(
+            "This model has no chat template, so chat messages cannot be laid out for it; "
+            "give plain `text`, or open the model's instruct version."
+        )
+    rendered = _render(tokenizer, turns, reply)
+    return _encode(tokenizer, rendered, _segments(tokenizer, turns, reply, rendered), special=False)
+
+
+def encode_transcript(tokenizer: Any, turns: Sequence[Turn]) -> Tokens:
+    """A conversation for a model without a chat template: `Role: words`, a paragraph a turn."""
+    text, segments = "", []
+    for number, turn in enumerate(turns):
+        text += f"{turn.role.capitalize()}: "
+        segments.append(_Segment(len(text), turn.role, number, False))
+        text += turn.content
+        segments.append(_Segment(len(text), turn.role, number, True))
+        text += "\n\n"
+    return _encode(tokenizer, text.rstrip(), segments, special=True)
+
+
+def _render(tokenizer: Any, turns: Sequence[Turn], reply: bool) -> str:
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply))
+    except TemplateError as problem:
+        roles = ", ".join(turn.role for turn in turns)
+        raise TextError(f"The model's chat template refuses a conversation of {roles} ({problem}).") from problem
+
+
+def _segments(tokenizer: Any, turns: Sequence[Turn], reply: bool, rendered: str) -> list[_Segment]:
+    """Where in `rendered` the template speaks and where each message does."""
+    marks = [f"⟪foreshock{number:06d}⟫" for number in range(len(turns))]
+    marked = [Turn(role=turn.role, content=mark) for turn, mark in zip(turns, marks, strict=True)]
+    pieces = _split(_render(tokenizer, marked, reply), marks)
+    if pieces is None:
+        raise TextError("The model's chat template leaves out or reorders messages, so tokens cannot be given roles.")
+    contents = [turn.content for turn in turns]
+    if _join(pieces, contents) != rendered:
+        contents = [content.strip() for content in contents]
+    if _join(pieces, contents) != rendered:
+        raise TextError("The model's chat template rewrites the messages, so tokens cannot be given roles.")
+    # What follows the last message when nothing comes after it is that turn's end mark.
+    tail = (_split(_render(tokenizer, marked[:1], False), marks[:1]) or [""])[-1] if len(turns) > 1 or reply else ""
+    segments, cursor = [], 0
+    for number, (turn, content) in enumerate(zip(turns, contents, strict=True)):
+        piece = pieces[number]
+        if number and tail and piece.startswith(tail):
+            segments.append(_Segment(cursor + len(tail), turns[number - 1].role, number - 1, False))
+        cursor += len(piece)
+        segments.append(_Segment(cursor, turn.role, number, False))
+        cursor += len(content)
+        segments.append(_Segment(cursor, turn.role, number, True))
+    last, end = turns[-1], len(rendered)
+    if reply and pieces[-1].startswith(tail):
+        segments.append(_Segment(cursor + len(tail), last.role, len(turns) - 1, False))
+        segments.append(_Segment(end, "assistant", len(turns), False))
+    else:
+        segments.append(_Segment(end, last.role, len(turns) - 1, False))
+    return segments
+
+
+def _split(text: str, marks: list[str]) -> list[str] | None:
+    """The pieces around the marks; None unless each mark stands in the text once and in order."""
+    pieces = []
+    for mark in marks:
+        before, found, text = text.partition(mark)
+        if not found or mark in text:
+            return None
+        pieces.append(before)
+    return [*pieces, text]
+
+
+def _join(pieces: list[str], contents: list[str]) -> str:
+    return "".join(piece + content for piece, content in zip(pieces, contents, strict=False)) + pieces[-1]
+
+
+def _encode(tokenizer: Any, text: str, segments: list[_Segment], special: bool) -> Tokens:
+    """Tokenise `text`; a token takes the role of the segment that its first character stands in."""
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special, verbose=False)
+    spans = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+    roles, turns, content = [], [], []
+    place = 0
+    for start, end in spans:
+        # Some tokenizers count the space before a word into its span: the letters decide.
+        inside = start + (len(text[start:end]) - len(text[start:end].lstrip()))
+        inside = min(inside, max(end - 1, start))
+        while place < len(segments) - 1 and inside >= segments[place].end:
+            place += 1
+        roles.append(segments[place].role)
+        turns.append(segments[place].turn)
+        content.append(segments[place].content and end > start)
+    return Tokens(text, list(encoded["input_ids"]), spans, roles, turns, content)

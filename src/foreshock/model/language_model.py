@@ -1,0 +1,171 @@
+"""A language model opened for reading and writing its residual stream."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreshock.errors import NotFinite, TooLong
+from foreshock.model import chat
+from foreshock.model.anatomy import Anatomy, find_anatomy
+from foreshock.model.batches import Batch, pad, plan
+from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
+from foreshock.texts.schema import Turn
+
+
+class LanguageModel:
+    """A causal LM of transformers with its tokenizer, its anatomy found and proved.
+
+    Args:
+        model: any decoder-only model, e.g. from `AutoModelForCausalLM`.
+        tokenizer: its fast tokenizer.
+        name: what artefacts will call it.
+
+    Raises:
+        NotADecoder: its parts cannot be proved.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str = "") -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        self.anatomy: Anatomy = find_anatomy(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The kind of number that the weights are kept in."""
+        return self.model.dtype
+
+    @property
+    def layers(self) -> int:
+        """How many blocks there are; layers are numbered 0 … layers - 1, the embeddings -1."""
+        return len(self.anatomy.layers)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return self.anatomy.hidden
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model takes, where its config says so."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether chat messages can be laid out for this model."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells one set of weights from another, whatever dtype they are loaded in: 16 hex digits.
+
+        A hash over the name, shape and a sample of every tensor, rounded to bfloat16.
+        """
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.model.named_parameters()):
+            digest.update(f"{name}{tuple(weight.shape)}".encode())
+            flat = weight.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // 1024)]
+            digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def encode(self, text: str | Sequence[Turn], reply: bool = False) -> chat.Tokens:
+        """Tokens of a text or of chat messages (with `reply`, up to where the reply would begin).
+
+        Raises:
+            TextError: empty; TooLong: beyond the context; NoChatTemplate: messages without a template.
+        """
+        if isinstance(text, str):
+            tokens = chat.encode_text(self.tokenizer, text)
+        else:
+            tokens = chat.encode_chat(self.tokenizer, text, reply)
+        return self._fitting(tokens)
+
+    def encode_transcript(self, turns: Sequence[Turn]) -> chat.Tokens:
+        """A conversation laid out by the chat template where there is one, else as plain paragraphs."""
+        if self.has_chat_template:
+            return self.encode(turns)
+        return self._fitting(chat.encode_transcript(self.tokenizer, turns))
+
+    def _fitting(self, tokens: chat.Tokens) -> chat.Tokens:
+        if self.context and len(tokens) > self.context:
+            raise TooLong(
+                f"A text of {len(tokens):,} tokens is longer than the {self.context:,} that {self.name} takes "
+                f"(it begins {tokens.text[:40]!r}); split it."
+            )
+        return tokens
+
+    def batches(self, ids: Sequence[Sequence[int]], budget: int = 4096) -> Iterator[Batch]:
+        """The texts in batches of at most `budget` tokens, longest first (see `model.batches`)."""
+        for rows in plan([len(text) for text in ids], budget):
+            yield pad(ids, rows, self.tokenizer.pad_token_id or 0, self.device)
+
+    @contextlib.contextmanager
+    def hooked(
+        self, reads: Mapping[Site, Reader] | None = None, writes: Mapping[int, Writer] | None = None
+    ) -> Iterator[None]:
+        """Every forward pass inside, generation too, calls these readers and writers (see `stream`)."""
+        with hooked(self.anatomy, reads, writes):
+            yield
+
+    @torch.inference_mode()
+    def run(self, ids: Tensor, reads: Mapping[Site, Reader], writes: Mapping[int, Writer] | None = None) -> None:
+        """Run padded token ids just as far as the deepest read asks for; no logits are computed."""
+        deepest = max(site.layer for site in reads)
+        with hooked(self.anatomy, reads, writes), stopped_after(self.anatomy, deepest):
+            self.anatomy.decoder(input_ids=ids, use_cache=False)
+
+    def residuals(self, batch: Batch, layers: Sequence[int]) -> dict[int, Residual]:
+        """The residual stream after each of `layers` for one padded batch, in the model's dtype.
+
+        Raises:
+            NotFinite: a value at a real token is NaN or infinite.
+        """
+        caught: dict[int, Residual] = {}
+        reads = {Site(layer): _keep(caught, layer) for layer in layers}
+        self.run(batch.ids, reads)
+        for layer, hidden in caught.items():
+            check_finite(hidden[batch.mask()], layer)
+        return caught
+
+    @torch.inference_mode()
+    def unembed(self, directions: Float[Tensor, "direction hidden"]) -> Float[Tensor, "direction vocabulary"]:
+        """Logit lens: what each direction adds to the logits through the final norm's gain and the unembedding.
+
+        The norm's and the unembedding's constant parts cancel; the scale of a direction does not matter.
+        """
+        norm, head = self.anatomy.norm, self.anatomy.unembedding
+        weight: Tensor = head.weight  # type: ignore[assignment]
+        size = directions.norm(dim=-1, keepdim=True).clamp_min(1e-12) / self.hidden**0.5  # rms 1, as the norm expects
+        scaled = (directions / size).to(weight)
+        zero = torch.zeros_like(scaled[:1])
+        return ((norm(scaled) - norm(zero)) @ weight.T).float()
+
+
+def check_finite(hidden: Tensor, layer: int) -> None:
+    """Raises `NotFinite` when the stream after `layer` holds NaN or infinity."""
+    if not torch.isfinite(hidden).all():
+        where = "the embeddings" if layer == EMBEDDING else f"layer {layer}"
+        raise NotFinite(
+            f"The activations at {where} are NaN or infinite; the number format may be too narrow: use --dtype float32."
+        )
+
+
+def _keep(into: dict[int, Residual], layer: int) -> Reader:
+    def read(hidden: Residual) -> None:
+        into[layer] = hidden
+
+    return read
