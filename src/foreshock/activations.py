@@ -1,0 +1,208 @@
+"""Texts → passage means and Moments, streamed.
+
+The corpus is walked in blocks of a few hundred texts. A block is tokenised, read in length-sorted
+batches, pooled inside the forward pass, and kept as one file named by a hash of everything that made
+it: model, tokens, layers, recipe. So a killed run, started again, reads only the blocks it lacks and
+ends with the same numbers, and two studies that want the same activations share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from torch import Tensor
+
+from foreshock.errors import TextError
+from foreshock.files import write_bytes
+from foreshock.model import LanguageModel, Site, Tokens
+from foreshock.model.batches import Batch
+from foreshock.model.language_model import check_finite
+from foreshock.model.stream import Reader, Residual
+
+BLOCK = 256
+"""Texts in one block: the unit of work that a kill can cost."""
+SKIP = 8
+"""First tokens of a passage left out of its mean: the attention sink sits there."""
+FORMAT = 1
+"""Raised when the numbers in a block come to mean something else."""
+
+Progress = Callable[[int, int], None]
+"""Called with the texts and tokens just read."""
+
+
+@dataclass
+class Moments:
+    """Counts and sums over tokens; adding two gives the moments of both. All that a worker sends back."""
+
+    count: int
+    total: Float[np.ndarray, "layer hidden"]
+    norm: Float[np.ndarray, " layer"]
+    """Sum of the tokens' residual norms."""
+
+    @classmethod
+    def zero(cls, layers: int, hidden: int) -> Moments:
+        """The moments of nothing."""
+        return cls(0, np.zeros((layers, hidden)), np.zeros(layers))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.count + other.count, self.total + other.total, self.norm + other.norm)
+
+    @property
+    def mean(self) -> Float[np.ndarray, "layer hidden"]:
+        """Mean residual over tokens."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def mean_norm(self) -> Float[np.ndarray, " layer"]:
+        """Mean residual norm over tokens: the unit of steering strength."""
+        return self.norm / max(self.count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PassageMeans:
+    """One mean residual for each passage and kept layer, and the moments of all their tokens."""
+
+    values: Float[np.ndarray, "passage layer hidden"]
+    tokens: Int[np.ndarray, " passage"]
+    """How many tokens each mean is over."""
+    layers: tuple[int, ...]
+    moments: Moments
+
+    def at(self, layer: int) -> Float[np.ndarray, "passage hidden"]:
+        """The means after one layer."""
+        return self.values[:, self.layers.index(layer)]
+
+
+def read_passages(
+    model: LanguageModel,
+    texts: Iterable[Tokens],
+    layers: Sequence[int],
+    *,
+    skip: int = SKIP,
+    store: Path | None = None,
+    budget: int = 4096,
+    progress: Progress | None = None,
+) -> PassageMeans:
+    """The mean residual of each text over its tokens from the `skip`-th on (paper, "Extraction").
+
+    A text of `skip` tokens or fewer is pooled over its last token, so that no text is lost.
+
+    Args:
+        texts: read once, in order; may be longer than memory.
+        layers: layer numbers, counted from 0; -1 is the embeddings. Nothing above the last one is computed.
+        store: folder for finished blocks; None keeps them in memory only.
+        budget: most tokens in a batch, padding included.
+
+    Raises:
+        NotFinite: the model gives NaN or infinity.
+        TextError: there are no texts, or a layer that the model lacks is asked for.
+    """
+    layers = tuple(sorted(set(layers)))
+    wrong = [layer for layer in layers if not -1 <= layer < model.layers]
+    if wrong or not layers:
+        raise TextError(f"{model.name} has layers -1 … {model.layers - 1}; {wrong or 'none'} was asked for.")
+    blocks = []
+    texts = iter(texts)
+    while block := list(itertools.islice(texts, BLOCK)):
+        kept = store / f"{_key(model, block, layers, skip, budget)}.safetensors" if store else None
+        found = _load_block(kept) if kept else None
+        if found is None:
+            found = _read_block(model, block, layers, skip, budget, progress)
+            if kept:
+                write_bytes(kept, save(found))
+        elif progress:
+            progress(len(block), 0)
+        blocks.append(found)
+    if not blocks:
+        raise TextError("There are no texts to read; give at least one.")
+    counts = np.concatenate([block["tokens"] for block in blocks])
+    moments = sum((_moments(block) for block in blocks), Moments.zero(len(layers), model.hidden))
+    return PassageMeans(np.concatenate([block["values"] for block in blocks]), counts, layers, moments)
+
+
+def _moments(block: dict[str, np.ndarray]) -> Moments:
+    count = int(block["tokens"].sum())
+    total = np.einsum("p,plh->lh", block["tokens"], block["values"], dtype=np.float64)
+    return Moments(count, total, block["norm"].astype(np.float64))
+
+
+def _key(model: LanguageModel, texts: list[Tokens], layers: tuple[int, ...], skip: int, budget: int) -> str:
+    made_by = [FORMAT, model.fingerprint, str(model.dtype), layers, skip, budget, [text.ids for text in texts]]
+    return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:32]
+
+
+def _load_block(path: Path) -> dict[str, np.ndarray] | None:
+    """A finished block; None when it is missing or damaged, so that it is read again."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _read_block(
+    model: LanguageModel,
+    texts: list[Tokens],
+    layers: tuple[int, ...],
+    skip: int,
+    budget: int,
+    progress: Progress | None,
+) -> dict[str, np.ndarray]:
+    values = np.empty((len(texts), len(layers), model.hidden), np.float32)
+    tokens = np.empty(len(texts), np.int64)
+    norm = np.zeros(len(layers), np.float64)
+    for batch in model.batches([text.ids for text in texts], budget):
+        pooled, lengths, norms = _pool(model, batch, layers, skip)
+        values[batch.rows], tokens[batch.rows] = pooled, lengths
+        norm += norms
+        if progress:
+            progress(len(batch.rows), int(batch.lengths.sum()))
+    return {"values": values, "tokens": tokens, "norm": norm}
+
+
+def _pool(model: LanguageModel, batch: Batch, layers: tuple[int, ...], skip: int) -> tuple[np.ndarray, ...]:
+    """Pool one batch while it runs, so that no layer's activations outlive the next layer."""
+    starts = torch.minimum(torch.full_like(batch.lengths, skip), batch.lengths - 1)
+    place = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
+    mask = ((place >= starts[:, None]) & (place < batch.lengths[:, None])).float()
+    counts = mask.sum(1)
+    pooled: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def pooling(layer: int) -> Reader:
+        def read(hidden: Residual) -> None:
+            weights = mask.to(hidden.device)
+            wide = hidden.float()
+            # bmm, so that what stands in padding is multiplied by 0 and added nowhere.
+            mean = torch.bmm(weights[:, None], wide)[:, 0] / weights.sum(1, keepdim=True)
+            check_finite(mean, layer)
+            pooled[layer] = mean.cpu(), (wide.norm(dim=-1) * weights).sum().cpu()
+
+        return read
+
+    model.run(batch.ids, {Site(layer): pooling(layer) for layer in layers})
+    means = torch.stack([pooled[layer][0] for layer in layers], 1)
+    norms = torch.stack([pooled[layer][1] for layer in layers])
+    return means.numpy(), counts.cpu().numpy().astype(np.int64), norms.double().numpy()
+
+
+def read_tokens(
+    model: LanguageModel, texts: Iterable[Tokens], layer: int, budget: int = 4096
+) -> Iterator[Float[Tensor, "token hidden"]]:
+    """The residual stream after `layer` at every token of each text, in the texts' order."""
+    texts = iter(texts)
+    while block := list(itertools.islice(texts, BLOCK)):
+        found: dict[int, Tensor] = {}
+        for batch in model.batches([text.ids for text in block], budget):
+            hidden = model.residuals(batch, [layer])[layer]
+            for place, row in enumerate(batch.rows):
+                found[row] = hidden[place, : len(block[row])].clone()
+        yield from (found[row] for row in range(len(block)))
