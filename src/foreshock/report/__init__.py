@@ -1,0 +1,1 @@
+"""Findings → one self-contained HTML page, pictures and JSON."""

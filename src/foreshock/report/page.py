@@ -1,0 +1,102 @@
+"""Findings → one self-contained HTML page. No numerical work and no torch here.
+
+Everything a text contributes is escaped by the template engine; the charts' library and data are inlined,
+so the page makes no request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from foreshock.study.finding import Chart, Finding
+
+if TYPE_CHECKING:
+    from foreshock.readings import Readings
+    from foreshock.texts import Passage
+
+TOP = 6
+"""Emotions offered for tinting a story: its own and those that read highest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tinted:
+    """One story of the gallery, ready for the page."""
+
+    emotion: str
+    topic: str
+    offered: list[str]
+    top: str
+    pieces: list[tuple[str, list[float]]]
+    """Each token's text with its readings of the offered emotions."""
+
+
+def tinted(passage: Passage, readings: Readings) -> Tinted:
+    """A story with the readings worth offering."""
+    ranked = [word for word, _ in readings.top(len(readings.emotions))]
+    offered = [passage.emotion, *[word for word in ranked if word != passage.emotion][: TOP - 1]]
+    columns = [readings.emotions.index(word) for word in offered]
+    values = [[round(float(row[k]), 2) for k in columns] for row in readings.values]
+    place = ranked.index(passage.emotion) + 1
+    top = f"{passage.emotion} reads {place} of {len(ranked)}; highest: {', '.join(ranked[:3])}"
+    return Tinted(
+        passage.emotion, passage.topic, offered, top, list(zip(readings.tokens.pieces(), values, strict=True))
+    )
+
+
+def render(findings: Sequence[Finding], manifest: dict[str, Any], gallery: Sequence[Tinted]) -> str:
+    """The whole page as a string."""
+    environment = Environment(
+        loader=PackageLoader("foreshock.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(figure=figure, interval=interval, script=_script)
+    return environment.get_template("page.html").render(
+        findings=findings,
+        manifest=manifest,
+        gallery=gallery,
+        held=sum(finding.verdict == "holds" for finding in findings),
+        specs={chart.name: _responsive(chart) for finding in findings for chart in finding.charts},
+        vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]  # the stub has no default
+        provenance=json.dumps(manifest, indent=2),
+    )
+
+
+def figure(value: float | int | str | None) -> str:
+    """A number as the page and the terminal show it."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no minus before a zero
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """A confidence interval as the page and the terminal show it."""
+    return f"[{figure(bounds[0])}, {figure(bounds[1])}]" if bounds else "no interval"
+
+
+def png(chart: Chart) -> bytes:
+    """The chart as a picture, on white, for papers and slides."""
+    spec = {**chart.spec, "background": "white", "width": 720, "title": chart.caption}
+    return bytes(vl_convert.vegalite_to_png(spec, scale=2.0))
+
+
+def _responsive(chart: Chart) -> dict[str, Any]:
+    return {**chart.spec, "background": "transparent", "autosize": {"type": "fit-x", "contains": "padding"}}
+
+
+def _script(value: Any) -> Markup:
+    """JSON that may stand inside a script element: no `<` can close it."""
+    return Markup(json.dumps(value).replace("<", "\\u003c"))
