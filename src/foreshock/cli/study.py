@@ -1,0 +1,156 @@
+"""`foreshock study`: find the emotion vectors of a model and say honestly how good they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foreshock.cli.options import Device, Dtype, DtypeOption, Model, numbers, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from foreshock.study.finding import Finding
+    from foreshock.texts import Passage
+
+
+def study(
+    model: Model = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own stories: JSONL, CSV or Parquet with the columns text and emotion.", show_default=False
+        ),
+    ] = None,
+    emotions: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated words, `core` (32) or `all`; left out: all that the texts have.", show_default=False
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to keep, e.g. 8,12,16-20; left out: all.", show_default=False)
+    ] = None,
+    norms: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own valence/arousal ratings (NRC-VAD or Warriner file), in place of the built-in.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; left out: study/MODEL.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    dtype: DtypeOption = Dtype.auto,
+    device: Device = None,
+) -> None:
+    """Find a model's emotion vectors, judge them, and leave a vectors file and a page behind.
+
+    A killed study, started again with the same words, goes on where it was.
+
+    Examples: `foreshock study` · `foreshock study Qwen/Qwen3-0.6B --emotions core --out qwen`
+    """
+    from rich.console import Console
+
+    from foreshock.files import check_writable
+    from foreshock.texts import neutral_dialogues
+
+    passages = _passages(texts, emotions)
+    wanted = numbers(layers, "--layers")
+    ratings = _norms(norms)
+    folder = out or Path("study") / Path(model or "embedded").stem
+    check_writable(folder)
+    subject = opened(model, dtype, device)
+
+    from foreshock.report.folder import write_study
+    from foreshock.study.running import run_study
+
+    neutral = neutral_dialogues()
+    console = Console(stderr=True)
+    with _progress(console, len(passages) + len(neutral)) as advance:
+        result = run_study(
+            subject,
+            passages,
+            neutral,
+            layers=wanted,
+            norms=ratings,
+            seed=seed,
+            store=folder / "activations",
+            progress=advance,
+        )
+    with console.status("Drawing the report …"):
+        page = write_study(result, folder)
+    _summary(result.findings)
+    typer.echo(f"Reading layer {result.vectors.reading_layer} of {subject.layers}. Report: {page.resolve()}")
+
+
+def _passages(texts: Path | None, emotions: str | None) -> list[Passage]:
+    from foreshock.emotions import core, lookup
+    from foreshock.errors import TextError
+    from foreshock.texts import load_passages, stories
+
+    passages = load_passages(texts) if texts else stories()
+    if emotions in (None, "all"):
+        return passages
+    wanted = set(core()) if emotions == "core" else {lookup(word).word for word in str(emotions).split(",")}
+    missing = wanted - {p.emotion for p in passages}
+    if missing:
+        raise TextError(f"The texts have no story of: {', '.join(sorted(missing))}; leave them out or add stories.")
+    return [p for p in passages if p.emotion in wanted]
+
+
+def _norms(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from foreshock.texts.norms import load_norms
+
+    return load_norms(path)
+
+
+def _summary(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from foreshock.report.page import figure, interval
+
+    table = Table(title=None, header_style="bold", box=None, pad_edge=False)
+    for column in ("claim", "here", "95 % interval", "null", "p", "verdict"):
+        table.add_column(column)
+    colour = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
+    for f in findings:
+        null, p = (figure(f.null.mean), f"{f.null.corrected_p or f.null.p:.3f}") if f.null else ("–", "–")
+        table.add_row(
+            f.claim, figure(f.estimate), interval(f.interval), null, p, f"[{colour[f.verdict]}]{f.verdict}[/]"
+        )
+    Console().print(table)
+
+
+def _progress(console: Any, total: int) -> Any:
+    """A bar over texts with tokens per second and the time left, as a context manager that gives `advance`."""
+    from contextlib import contextmanager
+    from time import monotonic
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    @contextmanager
+    def shown() -> Iterator[Any]:
+        columns = (
+            TextColumn("Reading stories"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("", total=total, speed="")
+            begun, read = monotonic(), 0
+
+            def advance(texts: int, tokens: int) -> None:
+                nonlocal read
+                read += tokens
+                bar.update(task, advance=texts, speed=f"{read / max(monotonic() - begun, 1e-6):,.0f} tokens/s")
+                if bar.tasks[0].completed >= total:
+                    bar.update(task, speed=bar.tasks[0].fields["speed"] + ", now judging")
+
+            yield advance
+
+    return shown()
