@@ -95,7 +95,7 @@ def _documents(source: str) -> Iterator[tuple[str, dict[str, Any] | ForeshockErr
         lines = sys.stdin.buffer if source == "-" else open(path, "rb")  # noqa: SIM115 (closed below)
         with lines:
             for place, line in numbered_lines(lines, "standard input" if source == "-" else source):
-                if source == "-" and not line.startswith("{"):
+                if source == "-" and not line.startswith(("{", "[")):
                     yield place, {"text": line}
                     continue
                 try:

@@ -1,0 +1,117 @@
+"""The commands as a newcomer runs them: real processes, real files, one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foreshock.model.planted import Planted
+
+FORESHOCK = [sys.executable, "-c", "from foreshock.cli import main; main()"]
+
+
+def run(
+    *args: str | Path, stdin: str | bytes | None = None, code: int = 0, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run([*FORESHOCK, *map(str, args)], input=data, capture_output=True, cwd=cwd, stdin=None if data is not None else subprocess.DEVNULL)  # fmt: skip
+    shown = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert shown.returncode == code, shown.stderr
+    assert "Traceback" not in shown.stderr
+    return shown
+
+
+@pytest.fixture(scope="module")
+def texts(plant: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "own.jsonl"
+    path.write_text("\n".join(p.model_dump_json(exclude_defaults=True) for p in plant.passages))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(plant_folder: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    done = run("study", plant_folder, "--texts", texts, "--out", folder, "--dtype", "float32")
+    assert "holds" in done.stdout and str(folder / "report.html") in done.stdout
+    return folder
+
+
+def test_study_leaves_vectors_findings_page_and_pictures(folder: Path) -> None:
+    assert {"vectors.safetensors", "findings.json", "report.html", "charts"} <= {path.name for path in folder.iterdir()}
+    assert not list(folder.rglob("*.part"))
+
+
+def test_read_prints_one_json_object_a_line(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    chat = [{"role": "user", "content": "happy~1 " * 10}, {"role": "assistant", "content": "sad~1 w1 w2"}]
+    file.write_text(json.dumps({"text": "angry~0 " * 12, "id": "a"}) + "\n" + json.dumps({"messages": chat}))
+    done = run("read", file, "--vectors", folder / "vectors.safetensors", "--json", "--tokens", "--dtype", "float32")
+    text, talk = [json.loads(line) for line in done.stdout.splitlines()]
+    assert max(text["mean"], key=text["mean"].get) == "angry" and text["id"] == "a"
+    assert len(text["tokens"]) == len(text["values"]) == 12 and len(text["values"][0]) == len(text["mean"]) == 8
+    assert [turn["role"] for turn in talk["turns"]] == ["user", "assistant"]
+    assert set(talk["roles"]) == {"user", "assistant"}
+
+
+def test_read_names_bad_lines_reads_the_others_and_exits_with_2(folder: Path) -> None:
+    lines = b'{"text": "happy~1 w1"}\n{oops\n{"text": ""}\n[]\n{"text": "\\ud83d"}\n{"messages": [{"role": "user"}]}\nplain w1 words\n'
+    done = run(
+        "read", "-", "--vectors", folder / "vectors.safetensors", "--json", "--dtype", "float32", stdin=lines, code=2
+    )
+    assert len(done.stdout.splitlines()) == 2
+    for number in (2, 3, 4, 5, 6):
+        assert f"line {number}" in done.stderr
+
+
+def test_read_shows_a_tinted_text_and_strips_control_characters(folder: Path) -> None:
+    vectors = folder / "vectors.safetensors"
+    done = run("read", "happy~1 w1 \x1b[31m w2", "--vectors", vectors, "--emotion", "calm", "--dtype", "float32")
+    assert "tinted by calm" in done.stdout and "\x1b" not in done.stdout
+
+
+def test_doctor_prints_the_proof(plant_folder: Path) -> None:
+    done = run("doctor", plant_folder, "--dtype", "float32")
+    assert done.stdout.count("✓") == 9 and "can be read and steered" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["study", "--emotions", "happpy"], "did you mean happy"),
+        (["study", "--layers", "x"], "--layers 'x' cannot be read"),
+        (["study", "--texts", "none.jsonl"], "does not exist"),
+        (["study", "/no/model"], "no model at /no/model"),
+        (["study", "--norms", "none.csv"], "no ratings file"),
+        (["read", "some text", "--vectors", "none.safetensors"], "no vectors file none.safetensors"),
+        (["read", "some text"], "run `foreshock study` first"),
+        (["read", "none.jsonl"], "no file none.jsonl"),
+        (["doctor", "none.gguf"], "no file none.gguf"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_2(args: list[str], said: str, tmp_path: Path) -> None:
+    done = run(*args, code=2, cwd=tmp_path)
+    assert said in done.stderr and done.stderr.startswith("Error: ") and not done.stdout
+
+
+def test_an_unwritable_folder_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "could not be written" in run("study", "--out", tmp_path / "file" / "deep", code=2).stderr
+
+
+def test_read_refuses_another_model_and_an_empty_source(folder: Path, tmp_path: Path) -> None:
+    other = run(
+        "read", "w1 w2", "--vectors", folder / "vectors.safetensors", "--model", "SmolLM2-135M-Instruct", code=2
+    )
+    assert "These vectors were made on" in other.stderr
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert "holds no text" in run("read", tmp_path / "empty.jsonl", code=2).stderr
+
+
+def test_help_version_and_completion() -> None:
+    assert all(command in run("--help").stdout for command in ("study", "read", "doctor"))
+    assert "Example" in run("study", "--help").stdout
+    assert run("--version").stdout.startswith("foreshock 0.")

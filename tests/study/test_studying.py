@@ -1,0 +1,104 @@
+"""The study on the planted model: planted claims hold, shuffled ones do not; other texts and bad ones."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from foreshock.errors import TextError, UnknownEmotion
+from foreshock.model.planted import Planted
+from foreshock.study.crossval import auroc, skill
+from foreshock.study.nulls import generator
+from foreshock.study.running import Study, run_study
+from foreshock.texts import Passage
+
+
+@pytest.fixture(scope="module")
+def study(plant: Planted) -> Study:
+    return run_study(plant.model, plant.passages, plant.neutral)
+
+
+def verdicts(study: Study) -> dict[str, str]:
+    return {finding.id: finding.verdict for finding in study.findings}
+
+
+def test_planted_claims_hold(study: Study) -> None:
+    found = verdicts(study)
+    assert found["separability"] == found["logit-lens"] == found["split-half"] == "holds"
+    assert found["pc1-valence"] != "holds" and found["cosine-map"] != "holds"
+
+
+def test_the_same_seed_gives_the_same_study(plant: Planted, study: Study) -> None:
+    again = run_study(plant.model, plant.passages, plant.neutral)
+    assert [f.to_json() for f in again.findings] == [f.to_json() for f in study.findings]
+    assert np.array_equal(again.vectors.directions, study.vectors.directions)
+    assert again.vectors.manifest == study.vectors.manifest
+
+
+def test_with_shuffled_labels_nothing_holds(plant: Planted) -> None:
+    labels = generator(0, "labels").permutation([p.emotion for p in plant.passages])
+    shuffled = [
+        p.model_copy(update={"emotion": str(label), "topic": f"part{k % 6}"})
+        for k, (p, label) in enumerate(zip(plant.passages, labels, strict=True))
+    ]
+    found = run_study(plant.model, shuffled, plant.neutral)
+    assert "holds" not in verdicts(found).values(), verdicts(found)
+
+
+def test_every_finding_has_an_interval_a_null_and_a_way_to_read_it(study: Study) -> None:
+    for finding in study.findings:
+        assert finding.interval and finding.interval[0] <= finding.interval[1]
+        assert finding.null and finding.null.draws >= 999 and finding.null.corrected_p is not None
+        assert finding.how_to_read.count(". ") >= 1 and finding.charts
+
+
+def test_the_gallery_is_read_by_vectors_that_never_saw_the_topic(study: Study) -> None:
+    assert len(study.gallery) >= 8
+    assert all(readings.values.shape[0] == len(readings.tokens) for _, readings in study.gallery)
+
+
+def test_test_passages_are_never_fitted(plant: Planted, study: Study) -> None:
+    split = [p.model_copy(update={"split": "test"}) if p.topic == "topic5" else p for p in plant.passages]
+    with_test = run_study(plant.model, split, plant.neutral)
+    without = run_study(plant.model, [p for p in split if p.split == "fit"], plant.neutral)
+    assert np.array_equal(with_test.vectors.directions, without.vectors.directions)
+    assert verdicts(with_test)["test-topics"] == "holds" and "test-topics" not in verdicts(without)
+
+
+def test_texts_without_topics_are_dealt_into_parts(plant: Planted) -> None:
+    loose = [p.model_copy(update={"topic": ""}) for p in plant.passages]
+    assert verdicts(run_study(plant.model, loose, []))["separability"] == "holds"
+
+
+def test_layers_can_be_chosen(plant: Planted) -> None:
+    chosen = run_study(plant.model, plant.passages, [], layers=[1, 3])
+    assert chosen.vectors.layers == (-1, 1, 3) and chosen.vectors.reading_layer in (1, 3)
+
+
+def test_too_few_emotions_or_passages_are_said(plant: Planted) -> None:
+    happy = [p for p in plant.passages if p.emotion == "happy"]
+    with pytest.raises(TextError, match="at least two"):
+        run_study(plant.model, happy, [])
+    lone = [*happy, next(p for p in plant.passages if p.emotion == "sad")]
+    with pytest.raises(TextError, match="'sad' has 1 passage"):
+        run_study(plant.model, lone, [])
+    with pytest.raises(UnknownEmotion):
+        Passage(text="x", emotion="hapy")
+
+
+def test_auroc_is_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    emotion = np.repeat(np.arange(4), 15)
+    scores = np.round(random.standard_normal((60, 4)) + (emotion[:, None] == np.arange(4)), 1)
+    ours = auroc(scores, emotion)
+    assert np.allclose(ours, [roc_auc_score(emotion == k, scores[:, k]) for k in range(4)])
+    assert np.isnan(auroc(np.c_[scores, scores[:, 0]], emotion)[4])
+
+
+def test_skill_of_constant_readings_is_chance() -> None:
+    emotion = np.array(list(itertools.chain.from_iterable([k] * 5 for k in range(4))))
+    flat = skill(np.zeros((20, 4)), emotion)
+    assert flat.rank == 2.5 and np.allclose(flat.auroc, 0.5) and flat.top1 == 0
