@@ -4,12 +4,13 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 from repeng.extract import batched_get_hiddens
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-job = json.load(open(sys.argv[1]))
+job = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(job["threads"])
 model = AutoModelForCausalLM.from_pretrained(job["model"], torch_dtype=getattr(torch, job["dtype"]))
 tokenizer = AutoTokenizer.from_pretrained(job["model"])
