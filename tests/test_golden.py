@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def study(embedded: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Study:
     store: Path = tmp_path_factory.mktemp("store")
-    return run_study(embedded, stories(core()), neutral_dialogues()[:60], layers=[10, 15, 20], store=store)
+    return run_study(embedded, stories(core()), neutral_dialogues(), layers=[10, 15, 20], store=store)
 
 
 def test_the_core_emotions_are_separable(study: Study) -> None:
