@@ -34,7 +34,6 @@ def run(subject: Subject) -> tuple[int, Finding]:
     draws = _shuffled(subject, chosen, random)
     words = skill(bag_of_words(subject), subject.emotion)
     embedding = skill(held_out(subject, EMBEDDING), subject.emotion) if EMBEDDING in subject.means.layers else None
-    chance = 1 / len(subject.emotions)
     recipes = _recipes(subject, chosen)
     finding = Finding(
         id="separability",
@@ -51,9 +50,7 @@ def run(subject: Subject) -> tuple[int, Finding]:
         ),
         baselines=_baselines(words, embedding),
         notes=(
-            f"Top-1 {here.top1:.2f} (chance {chance:.3f}), mean rank {here.rank:.1f} of {len(subject.emotions)}; "
-            f"TF-IDF with logistic regression: top-1 {words.top1:.2f}.",
-            _said_plainly(estimate_, words),
+            *_beside_words(here, words),
             f"Reading layer {chosen} of {subject.model.layers}, by leave-one-topic-out AUROC.",
             *recipes,
         ),
@@ -100,11 +97,7 @@ def run_on_test_topics(subject: Subject) -> Finding | None:
             "This is the cleanest figure of the page, since nothing was chosen by these stories."
         ),
         baselines=_baselines(words, None),
-        notes=(
-            f"Top-1 {here.top1:.2f} (chance {1 / len(tested):.3f}), mean rank {here.rank:.1f} of {len(tested)}; "
-            f"TF-IDF with logistic regression: top-1 {words.top1:.2f}.",
-            _said_plainly(value, words),
-        ),
+        notes=_beside_words(here, words),
     )
 
 
@@ -149,12 +142,20 @@ def _baselines(words: Skill, embedding: Skill | None) -> dict[str, float]:
     return found | ({"the model's embedding layer": float(np.nanmean(embedding.auroc))} if embedding else {})
 
 
-def _said_plainly(readings: float, words: Skill) -> str:
-    """Whether the words alone could explain the figure."""
-    bag = float(np.nanmean(words.auroc))
+def _beside_words(here: Skill, words: Skill) -> tuple[str, str]:
+    """Top-1 and rank, and whether the words alone could explain the figure."""
+    count = len(here.auroc)
+    ranks = (
+        f"Top-1 {here.top1:.2f} (chance {1 / count:.3f}), mean rank {here.rank:.1f} of {count}; "
+        f"TF-IDF with logistic regression: top-1 {words.top1:.2f}."
+    )
+    readings, bag = float(np.nanmean(here.auroc)), float(np.nanmean(words.auroc))
     if bag >= readings:
-        return f"A bag of words does as well or better ({bag:.3f} against {readings:.3f}): this alone shows no more than that the emotions use different words."
-    return f"A bag of words does worse ({bag:.3f} against {readings:.3f})."
+        return ranks, (
+            f"A bag of words does as well or better ({bag:.3f} against {readings:.3f}): "
+            "this alone shows no more than that the emotions use different words."
+        )
+    return ranks, f"A bag of words does worse ({bag:.3f} against {readings:.3f})."
 
 
 def _worst(subject: Subject, here: Skill, scores: Scores) -> tuple[dict[str, Any], ...]:
