@@ -10,7 +10,17 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel
 
 from foreshock.texts.loading import parse_json_line, parse_row
-from foreshock.texts.schema import Dialogue, Passage
+from foreshock.texts.schema import (
+    Activity,
+    Binding,
+    Deflection,
+    Dialogue,
+    Exchange,
+    Negation,
+    Passage,
+    Scale,
+    Scenario,
+)
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -27,6 +37,41 @@ def stories(emotions: Collection[str] | None = None, split: Literal["fit", "test
 def neutral_dialogues() -> list[Dialogue]:
     """Dialogues of a person and an assistant in which there is no feeling."""
     return list(_load("neutral.jsonl", Dialogue))
+
+
+def scenarios() -> list[Scenario]:
+    """Three messages to an assistant for each core emotion."""
+    return list(_load("scenarios.jsonl", Scenario))
+
+
+def scales() -> list[Scale]:
+    """Twelve messages with a number whose growth matters, each with a control in which it does not."""
+    return list(_load("scales.jsonl", Scale))
+
+
+def exchanges() -> list[Exchange]:
+    """240 dialogues of two people with independently assigned emotions."""
+    return list(_load("speakers.jsonl", Exchange))
+
+
+def deflections() -> list[Deflection]:
+    """90 dialogues in which a speaker has one emotion and displays another."""
+    return list(_load("deflection.jsonl", Deflection))
+
+
+def negations() -> list[Negation]:
+    """24 sentences with an emotion word affirmed, negated and left out."""
+    return list(_load("negation.jsonl", Negation))
+
+
+def bindings() -> list[Binding]:
+    """24 scenes with two people of different emotions."""
+    return list(_load("binding.jsonl", Binding))
+
+
+def activities() -> list[Activity]:
+    """64 activities in eight groups of eight."""
+    return list(_load("activities.jsonl", Activity))
 
 
 @cache

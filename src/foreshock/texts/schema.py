@@ -1,12 +1,15 @@
-"""What gets read: passages that show an emotion, and dialogues."""
+"""What gets read: passages that show an emotion, dialogues, and the items of the experiments."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
 
 from foreshock.emotions import lookup
+
+Known = Annotated[str, AfterValidator(lambda word: lookup(word).word)]
+"""A word of the catalogue of emotions."""
 
 
 class _Text(BaseModel):
@@ -17,8 +20,7 @@ class Passage(_Text):
     """A short text in which one character has one emotion, which is never named."""
 
     text: str
-    emotion: str
-    """A word of the catalogue."""
+    emotion: Known
     topic: str = ""
     """What the text is about; a corpus is crossed when every emotion has every topic."""
     split: Literal["fit", "test"] = "fit"
@@ -38,11 +40,6 @@ class Passage(_Text):
             raise ValueError("text is empty")
         return text
 
-    @field_validator("emotion")
-    @classmethod
-    def _known(cls, emotion: str) -> str:
-        return lookup(emotion).word
-
 
 class Turn(BaseModel):
     """One message of a conversation."""
@@ -58,3 +55,96 @@ class Dialogue(_Text):
 
     turns: tuple[Turn, ...]
     topic: str = ""
+
+
+class Scenario(_Text):
+    """A message to an assistant that makes one emotion operative without naming it."""
+
+    id: str
+    emotion: Known
+    text: str
+
+
+class Scale(_Text):
+    """A message with a number in it whose growth changes danger, loss, effort or success."""
+
+    id: str
+    kind: Literal["danger", "loss", "effort", "success"]
+    template: str
+    """The message, with `{n}` where the number goes."""
+    values: tuple[int, ...]
+    """The numbers, growing."""
+    expect: dict[Known, Literal[-1, 1]]
+    """Emotion → whether its reading should grow (1) or fall (-1) with the number."""
+    control: str
+    """A message of the same shape in which the same numbers mean nothing."""
+
+    @field_validator("template", "control")
+    @classmethod
+    def _has_a_place(cls, text: str) -> str:
+        if text.count("{n}") != 1:
+            raise ValueError("the message needs {n} once, where the number goes")
+        return text
+
+
+class Exchange(_Text):
+    """A dialogue of two people, by turns, each with an emotion of their own that is never named."""
+
+    id: str
+    who: str
+    a: Known
+    """Emotion of the one who speaks first, and on every other turn from there."""
+    b: Known
+    """Emotion of the one who answers."""
+    turns: tuple[str, ...]
+
+
+class Deflection(_Text):
+    """A dialogue whose first speaker has one emotion and displays another."""
+
+    id: str
+    who: str
+    situation: str
+    """What is so, told before the dialogue; it shows the emotion that is felt."""
+    felt: Known
+    shown: Known
+    turns: tuple[str, ...]
+    """The first speaker's on even places, the other's on odd ones."""
+
+
+class Negation(_Text):
+    """One sentence in which an emotion is affirmed, denied, and absent; most name it, on purpose."""
+
+    id: str
+    emotion: Known
+    affirmed: str
+    negated: str
+    neutral: str
+
+
+class Person(BaseModel):
+    """Somebody with an emotion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    emotion: Known
+
+
+class Binding(_Text):
+    """A scene with two people who have different emotions, and how each is asked after."""
+
+    id: str
+    first: Person
+    second: Person
+    text: str
+    ask_first: str
+    ask_second: str
+
+
+class Activity(_Text):
+    """Something that an assistant might be asked to do; a description only."""
+
+    id: str
+    group: Literal["helpful", "engaging", "social", "self-curious", "neutral", "aversive", "misaligned", "unsafe"]
+    text: str
