@@ -10,15 +10,16 @@ import pytest
 from foreshock.emotions import core
 from foreshock.model import LanguageModel
 from foreshock.study.running import Study, run_study
-from foreshock.texts import neutral_dialogues, stories
+from foreshock.texts import builtin_library, stories
 
 pytestmark = pytest.mark.slow
+PINNED = ("separability", "reliability", "logit-lens")
 
 
 @pytest.fixture(scope="module")
 def study(embedded: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Study:
     store: Path = tmp_path_factory.mktemp("store")
-    return run_study(embedded, stories(core()), neutral_dialogues(), layers=[10, 15, 20], store=store)
+    return run_study(embedded, builtin_library(stories(core())), only=PINNED, layers=[10, 15, 20], store=store)
 
 
 def test_the_core_emotions_are_separable(study: Study) -> None:

@@ -34,7 +34,7 @@ def test_the_mean_of_a_fitted_passage_is_its_standardised_projection(plant: Plan
 
 
 def test_turns_and_frame(plant: Planted, vectors: EmotionVectors) -> None:
-    talk = [Turn(role="user", content="happy~1 " * 12), Turn(role="assistant", content="sad~2 " * 12)]
+    talk = [Turn(role="user", content="happy~0~1 " * 12), Turn(role="assistant", content="sad~0~1 " * 12)]
     (readings,) = read(plant.model, vectors, [plant.model.encode(talk)])
     (_, user, asked), (_, assistant, answered) = readings.by_turn()
     assert (user, assistant) == ("user", "assistant")
@@ -45,7 +45,7 @@ def test_turns_and_frame(plant: Planted, vectors: EmotionVectors) -> None:
 
 
 def test_a_text_of_one_token_is_read(plant: Planted, vectors: EmotionVectors) -> None:
-    (readings,) = read(plant.model, vectors, [plant.model.encode("angry~1")])
+    (readings,) = read(plant.model, vectors, [plant.model.encode("angry~0~1")])
     assert readings.top(1)[0][0] == "angry"
 
 

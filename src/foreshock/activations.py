@@ -1,4 +1,4 @@
-"""Texts → passage means and Moments, streamed.
+"""Texts → means over spans of tokens and Moments, streamed.
 
 The corpus is walked in blocks of a few hundred texts. A block is tokenised, read in length-sorted
 batches, pooled inside the forward pass, and kept as one file named by a hash of everything that made
@@ -33,9 +33,13 @@ BLOCK = 256
 """Texts in one block: the unit of work that a kill can cost."""
 SKIP = 8
 """First tokens of a passage left out of its mean: the attention sink sits there."""
-FORMAT = 1
+FORMAT = 2
 """Raised when the numbers in a block come to mean something else."""
 
+Span = tuple[int, int]
+"""A range of a text's tokens, its end not included."""
+Spanned = tuple[Tokens, Sequence[Span]]
+"""A text and the spans whose mean residuals are wanted; a single token is a span of one."""
 Progress = Callable[[int, int], None]
 """Called with the texts and tokens just read."""
 
@@ -69,18 +73,26 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class PassageMeans:
-    """One mean residual for each passage and kept layer, and the moments of all their tokens."""
+class SpanMeans:
+    """One mean residual for each span and kept layer, and the moments of all their tokens.
 
-    values: Float[np.ndarray, "passage layer hidden"]
-    tokens: Int[np.ndarray, " passage"]
+    Spans stand in the order of their texts, and within a text as they were asked for.
+    """
+
+    values: Float[np.ndarray, "span layer hidden"]
+    tokens: Int[np.ndarray, " span"]
     """How many tokens each mean is over."""
     layers: tuple[int, ...]
     moments: Moments
 
-    def at(self, layer: int) -> Float[np.ndarray, "passage hidden"]:
+    def at(self, layer: int) -> Float[np.ndarray, "span hidden"]:
         """The means after one layer."""
         return self.values[:, self.layers.index(layer)]
+
+
+def whole(tokens: Tokens, skip: int = SKIP) -> Span:
+    """A passage from its `skip`-th token on; of a shorter one the last token, so that no text is lost."""
+    return min(skip, len(tokens) - 1), len(tokens)
 
 
 def read_passages(
@@ -92,10 +104,25 @@ def read_passages(
     store: Path | None = None,
     budget: int = 4096,
     progress: Progress | None = None,
-) -> PassageMeans:
+) -> SpanMeans:
     """The mean residual of each text over its tokens from the `skip`-th on (paper, "Extraction").
 
-    A text of `skip` tokens or fewer is pooled over its last token, so that no text is lost.
+    Arguments and errors as for `read_spans`.
+    """
+    spanned = ((text, [whole(text, skip)]) for text in texts)
+    return read_spans(model, spanned, layers, store=store, budget=budget, progress=progress)
+
+
+def read_spans(
+    model: LanguageModel,
+    texts: Iterable[Spanned],
+    layers: Sequence[int],
+    *,
+    store: Path | None = None,
+    budget: int = 4096,
+    progress: Progress | None = None,
+) -> SpanMeans:
+    """The mean residual over each span of each text.
 
     Args:
         texts: read once, in order; may be longer than memory.
@@ -105,7 +132,7 @@ def read_passages(
 
     Raises:
         NotFinite: the model gives NaN or infinity.
-        TextError: there are no texts, or a layer that the model lacks is asked for.
+        TextError: there are no texts, a span is empty, or a layer that the model lacks is asked for.
     """
     layers = tuple(sorted(set(layers)))
     wrong = [layer for layer in layers if not -1 <= layer < model.layers]
@@ -114,10 +141,11 @@ def read_passages(
     blocks = []
     texts = iter(texts)
     while block := list(itertools.islice(texts, BLOCK)):
-        kept = store / f"{_key(model, block, layers, skip, budget)}.safetensors" if store else None
+        _check_spans(block)
+        kept = store / f"{_key(model, block, layers, budget)}.safetensors" if store else None
         found = _load_block(kept) if kept else None
         if found is None:
-            found = _read_block(model, block, layers, skip, budget, progress)
+            found = _read_block(model, block, layers, budget, progress)
             if kept:
                 write_bytes(kept, save(found))
         elif progress:
@@ -127,7 +155,14 @@ def read_passages(
         raise TextError("There are no texts to read; give at least one.")
     counts = np.concatenate([block["tokens"] for block in blocks])
     moments = sum((_moments(block) for block in blocks), Moments.zero(len(layers), model.hidden))
-    return PassageMeans(np.concatenate([block["values"] for block in blocks]), counts, layers, moments)
+    return SpanMeans(np.concatenate([block["values"] for block in blocks]), counts, layers, moments)
+
+
+def _check_spans(texts: list[Spanned]) -> None:
+    for text, spans in texts:
+        for start, end in spans:
+            if not 0 <= start < end <= len(text):
+                raise TextError(f"The span {start}:{end} is empty or outside of a text of {len(text)} tokens.")
 
 
 def _moments(block: dict[str, np.ndarray]) -> Moments:
@@ -136,8 +171,9 @@ def _moments(block: dict[str, np.ndarray]) -> Moments:
     return Moments(count, total, block["norm"].astype(np.float64))
 
 
-def _key(model: LanguageModel, texts: list[Tokens], layers: tuple[int, ...], skip: int, budget: int) -> str:
-    made_by = [FORMAT, model.fingerprint, str(model.dtype), layers, skip, budget, [text.ids for text in texts]]
+def _key(model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], budget: int) -> str:
+    read = [(text.ids, list(spans)) for text, spans in texts]
+    made_by = [FORMAT, model.fingerprint, str(model.dtype), layers, budget, read]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:32]
 
 
@@ -150,31 +186,32 @@ def _load_block(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _read_block(
-    model: LanguageModel,
-    texts: list[Tokens],
-    layers: tuple[int, ...],
-    skip: int,
-    budget: int,
-    progress: Progress | None,
+    model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], budget: int, progress: Progress | None
 ) -> dict[str, np.ndarray]:
-    values = np.empty((len(texts), len(layers), model.hidden), np.float32)
-    tokens = np.empty(len(texts), np.int64)
+    first = np.cumsum([0, *(len(spans) for _, spans in texts)])  # where each text's spans begin
+    values = np.empty((first[-1], len(layers), model.hidden), np.float32)
+    tokens = np.empty(first[-1], np.int64)
     norm = np.zeros(len(layers), np.float64)
-    for batch in model.batches([text.ids for text in texts], budget):
-        pooled, lengths, norms = _pool(model, batch, layers, skip)
-        values[batch.rows], tokens[batch.rows] = pooled, lengths
-        norm += norms
+    for batch in model.batches([text.ids for text, _ in texts], budget):
+        places = np.concatenate([np.arange(first[row], first[row + 1]) for row in batch.rows])
+        if len(places):
+            pooled, lengths, norms = _pool(model, batch, [texts[row][1] for row in batch.rows], layers)
+            values[places], tokens[places] = pooled, lengths
+            norm += norms
         if progress:
             progress(len(batch.rows), int(batch.lengths.sum()))
     return {"values": values, "tokens": tokens, "norm": norm}
 
 
-def _pool(model: LanguageModel, batch: Batch, layers: tuple[int, ...], skip: int) -> tuple[np.ndarray, ...]:
+def _pool(
+    model: LanguageModel, batch: Batch, spans: list[Sequence[Span]], layers: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
     """Pool one batch while it runs, so that no layer's activations outlive the next layer."""
-    starts = torch.minimum(torch.full_like(batch.lengths, skip), batch.lengths - 1)
-    place = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
-    mask = ((place >= starts[:, None]) & (place < batch.lengths[:, None])).float()
-    counts = mask.sum(1)
+    mask = torch.zeros(len(spans), max(map(len, spans)), batch.ids.shape[1])
+    for row, own in enumerate(spans):
+        for place, (start, end) in enumerate(own):
+            mask[row, place, start:end] = 1
+    wanted = mask.sum(2) > 0
     pooled: dict[int, tuple[Tensor, Tensor]] = {}
 
     def pooling(layer: int) -> Reader:
@@ -182,16 +219,16 @@ def _pool(model: LanguageModel, batch: Batch, layers: tuple[int, ...], skip: int
             weights = mask.to(hidden.device)
             wide = hidden.float()
             # bmm, so that what stands in padding is multiplied by 0 and added nowhere.
-            mean = torch.bmm(weights[:, None], wide)[:, 0] / weights.sum(1, keepdim=True)
+            mean = (torch.bmm(weights, wide) / weights.sum(2, keepdim=True).clamp_min(1))[wanted.to(hidden.device)]
             check_finite(mean, layer)
-            pooled[layer] = mean.cpu(), (wide.norm(dim=-1) * weights).sum().cpu()
+            pooled[layer] = mean.cpu(), (wide.norm(dim=-1) * weights.sum(1)).sum().cpu()
 
         return read
 
     model.run(batch.ids, {Site(layer): pooling(layer) for layer in layers})
     means = torch.stack([pooled[layer][0] for layer in layers], 1)
     norms = torch.stack([pooled[layer][1] for layer in layers])
-    return means.numpy(), counts.cpu().numpy().astype(np.int64), norms.double().numpy()
+    return means.numpy(), mask.sum(2)[wanted].numpy().astype(np.int64), norms.double().numpy()
 
 
 def read_tokens(

@@ -10,6 +10,7 @@
     ├── UnknownEmotion        a word that is not in the catalogue; the nearest ones are named
     ├── VectorsError          a vectors file is damaged, of a newer format, or holds bad numbers
     │   └── WrongModel        vectors of one model, used on another
+    ├── StudyError            a study is asked for something it has not: an experiment, a findings file
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
 
@@ -57,6 +58,10 @@ class VectorsError(ForeshockError):
 
 class WrongModel(VectorsError):
     """Vectors of one model were used on another."""
+
+
+class StudyError(ForeshockError):
+    """A study is asked for something that it does not have."""
 
 
 class OutputError(ForeshockError):

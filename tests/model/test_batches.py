@@ -20,4 +20,3 @@ def test_padding_is_on_the_right_and_masked() -> None:
     batch = pad([[5, 6, 7], [8]], [1, 0], 0, torch.device("cpu"))
     assert batch.ids.tolist() == [[8, 0, 0], [5, 6, 7]]
     assert batch.mask().tolist() == [[True, False, False], [True, True, True]]
-    assert batch.mask(skip=1).tolist() == [[False, False, False], [False, True, True]]

@@ -14,6 +14,7 @@ from foreshock.model.planted import Planted
 from foreshock.report.folder import write_study
 from foreshock.report.page import figure, tinted
 from foreshock.study.running import Study, run_study
+from foreshock.texts import Library
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>{{ 7*7 }}\u202e"
@@ -23,7 +24,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 @pytest.fixture(scope="module")
 def study(plant: Planted) -> Study:
     hostile = [p.model_copy(update={"text": f"{p.text} {HOSTILE}", "topic": p.topic + HOSTILE}) for p in plant.passages]
-    return run_study(plant.model, hostile, plant.neutral)
+    return run_study(plant.model, Library(hostile, plant.neutral))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_tinting_follows_the_chosen_emotion(browser: Browser, folder: Path) -> N
 
 def test_the_folder_holds_what_others_rely_on(folder: Path, study: Study) -> None:
     card = json.loads((folder / "findings.json").read_text())
-    assert card["schema"] == 1 and card["manifest"]["model"]["name"] == "planted-0"
+    assert card["schema"] == 2 and card["manifest"]["model"]["name"] == "planted-0"
     for finding in card["findings"]:
         assert {"id", "claim", "estimate", "interval", "null", "published", "verdict"} <= set(finding)
         assert finding["verdict"] in {"holds", "does not hold", "cannot tell"}

@@ -30,6 +30,16 @@ def test_three_values(estimate: float, interval: tuple[float, float] | None, giv
     assert judge(estimate, interval, given, worthwhile=0.5) == verdict
 
 
+def test_a_claim_has_to_rise_above_what_words_alone_give() -> None:
+    assert judge(0.8, (0.7, 0.9), null(0.001), 0.5, floor=0.6) == "holds"
+    assert judge(0.8, (0.7, 0.9), null(0.001), 0.5, floor=0.75) == "cannot tell"
+
+
+def test_a_missing_number_gives_cannot_tell() -> None:
+    assert judge(float("nan"), (0.7, 0.9), null(0.001), 0.5) == "cannot tell"
+    assert judge(0.8, (float("nan"), 0.9), null(0.001), 0.5) == "cannot tell"
+
+
 def finding(p: float) -> Finding:
     return Finding("id", "claim", "statistic", 0.9, (0.8, 1.0), null(p), None, 0.5, "how to read")
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from foreshock.cli import doctor, read, study
+from foreshock.cli import card, doctor, read, study
 from foreshock.errors import ForeshockError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(study.study)
 app.command()(read.read)
+app.command()(card.card)
 app.command()(doctor.doctor)
 
 

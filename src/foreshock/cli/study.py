@@ -43,6 +43,10 @@ def study(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; left out: study/MODEL.", show_default=False)
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated experiments, e.g. scenarios,intensity; left out: all.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
@@ -56,34 +60,38 @@ def study(
     from rich.console import Console
 
     from foreshock.files import check_writable
-    from foreshock.texts import neutral_dialogues
+    from foreshock.texts import builtin_library
 
     passages = _passages(texts, emotions)
     wanted = numbers(layers, "--layers")
     ratings = _norms(norms)
     folder = out or Path("study") / Path(model or "embedded").stem
     check_writable(folder)
-    subject = opened(model, dtype, device)
 
+    from foreshock.report.card import summary_line
     from foreshock.report.folder import write_study
-    from foreshock.study.running import run_study
+    from foreshock.study.running import EXPERIMENTS, check_names, run_study
 
-    neutral = neutral_dialogues()
+    names = [name.strip() for name in only.split(",")] if only else list(EXPERIMENTS)
+    check_names(names)
+    subject = opened(model, dtype, device)
     console = Console(stderr=True)
-    with _progress(console, len(passages) + len(neutral)) as advance:
+    with _progress(console, len(names) + 2) as (advance, announce):
         result = run_study(
             subject,
-            passages,
-            neutral,
+            builtin_library(passages),
+            only=names,
             layers=wanted,
             norms=ratings,
             seed=seed,
             store=folder / "activations",
             progress=advance,
+            announce=announce,
         )
     with console.status("Drawing the report …"):
         page = write_study(result, folder)
     _summary(result.findings)
+    typer.echo(summary_line(subject.name, [f.verdict for f in result.findings]))
     typer.echo(f"Reading layer {result.vectors.reading_layer} of {subject.layers}. Report: {page.resolve()}")
 
 
@@ -128,29 +136,37 @@ def _summary(findings: Sequence[Finding]) -> None:
     Console().print(table)
 
 
-def _progress(console: Any, total: int) -> Any:
-    """A bar over texts with tokens per second and the time left, as a context manager that gives `advance`."""
+def _progress(console: Any, steps: int) -> Any:
+    """A bar over the steps of a study, with the step at work and tokens per second, as a context manager.
+
+    It gives `advance(texts, tokens)` and `announce(step)`.
+    """
     from contextlib import contextmanager
     from time import monotonic
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     @contextmanager
     def shown() -> Iterator[Any]:
         columns = (
-            TextColumn("Reading stories"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
+            TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[speed]}"),
         )  # fmt: skip
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=total, speed="")
-            begun, read = monotonic(), 0
+            task = bar.add_task("starting", total=steps, speed="")
+            begun = monotonic()
+            texts_read = tokens_read = 0
 
             def advance(texts: int, tokens: int) -> None:
-                nonlocal read
-                read += tokens
-                bar.update(task, advance=texts, speed=f"{read / max(monotonic() - begun, 1e-6):,.0f} tokens/s")
-                if bar.tasks[0].completed >= total:
-                    bar.update(task, speed=bar.tasks[0].fields["speed"] + ", now judging")
+                nonlocal texts_read, tokens_read
+                texts_read, tokens_read = texts_read + texts, tokens_read + tokens
+                speed = tokens_read / max(monotonic() - begun, 1e-6)
+                bar.update(task, speed=f"{texts_read:,} texts, {speed:,.0f} tokens/s")
 
-            yield advance
+            def announce(step: str) -> None:
+                first = bar.tasks[0].description == "starting"
+                bar.update(task, description=step, advance=0 if first else 1)
+
+            yield advance, announce
+            bar.update(task, description="done", completed=steps)
 
     return shown()

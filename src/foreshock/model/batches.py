@@ -23,10 +23,9 @@ class Batch:
     ids: Int[Tensor, "batch token"]
     lengths: Int[Tensor, " batch"]
 
-    def mask(self, skip: int = 0) -> Bool[Tensor, "batch token"]:
-        """True where a token is real and not among the first `skip` of its text."""
-        place = torch.arange(self.ids.shape[1], device=self.ids.device)[None]
-        return (place >= skip) & (place < self.lengths[:, None])
+    def mask(self) -> Bool[Tensor, "batch token"]:
+        """True where a token is real."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device)[None] < self.lengths[:, None]
 
 
 def plan(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -77,7 +77,7 @@ def encode_chat(tokenizer: Any, turns: Sequence[Turn], reply: bool = False) -> T
     return _encode(tokenizer, rendered, _segments(tokenizer, turns, reply, rendered), special=False)
 
 
-def encode_transcript(tokenizer: Any, turns: Sequence[Turn]) -> Tokens:
+def encode_transcript(tokenizer: Any, turns: Sequence[Turn], reply: bool = False) -> Tokens:
     """A conversation for a model without a chat template: `Role: words`, a paragraph a turn."""
     text, segments = "", []
     for number, turn in enumerate(turns):
@@ -86,7 +86,31 @@ def encode_transcript(tokenizer: Any, turns: Sequence[Turn]) -> Tokens:
         text += turn.content
         segments.append(_Segment(len(text), turn.role, number, True))
         text += "\n\n"
+    if reply:
+        segments.append(_Segment(len(text), turns[-1].role, len(turns) - 1, False))
+        text += "Assistant:"
+        segments.append(_Segment(len(text), "assistant", len(turns), False))
     return _encode(tokenizer, text.rstrip(), segments, special=True)
+
+
+def reply_places(tokens: Tokens) -> dict[str, int]:
+    """The tokens that may stand for "just before the reply" in a conversation encoded up to there.
+
+    Which one carries the most depends on the template (method.md, trap 3), so an experiment measures them all:
+    the last token of the message's own words, the end of its turn, the role's name, the very last token.
+    """
+    reply = max(tokens.turns)
+    own = [k for k, content in enumerate(tokens.content) if content]
+    ending = [k for k, turn in enumerate(tokens.turns) if turn < reply]
+    opening = [k for k in range(len(tokens)) if tokens.turns[k] == reply and k > own[-1]]
+    named = [k for k in opening if any(letter.isalpha() for letter in tokens.pieces()[k])]
+    last = len(tokens) - 1
+    return {
+        "message's last word": own[-1],
+        "end of turn": ending[-1] if ending else own[-1],
+        "role": named[-1] if named else last,
+        "last token": last,
+    }
 
 
 def _render(tokenizer: Any, turns: Sequence[Turn], reply: bool) -> str:

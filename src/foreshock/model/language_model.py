@@ -94,11 +94,11 @@ class LanguageModel:
             tokens = chat.encode_chat(self.tokenizer, text, reply)
         return self._fitting(tokens)
 
-    def encode_transcript(self, turns: Sequence[Turn]) -> chat.Tokens:
+    def encode_transcript(self, turns: Sequence[Turn], reply: bool = False) -> chat.Tokens:
         """A conversation laid out by the chat template where there is one, else as plain paragraphs."""
         if self.has_chat_template:
-            return self.encode(turns)
-        return self._fitting(chat.encode_transcript(self.tokenizer, turns))
+            return self.encode(turns, reply)
+        return self._fitting(chat.encode_transcript(self.tokenizer, turns, reply))
 
     def _fitting(self, tokens: chat.Tokens) -> chat.Tokens:
         if self.context and len(tokens) > self.context:

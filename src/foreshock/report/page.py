@@ -7,7 +7,7 @@ so the page makes no request.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,17 @@ def tinted(passage: Passage, readings: Readings) -> Tinted:
     )
 
 
-def render(findings: Sequence[Finding], manifest: dict[str, Any], gallery: Sequence[Tinted]) -> str:
-    """The whole page as a string."""
+def render(
+    findings: Sequence[Finding],
+    manifest: dict[str, Any],
+    gallery: Sequence[Tinted],
+    seconds: Mapping[str, float] | None = None,
+) -> str:
+    """The whole page as a string.
+
+    Args:
+        seconds: how long each step of the study took.
+    """
     environment = Environment(
         loader=PackageLoader("foreshock.report"),
         autoescape=True,
@@ -68,12 +77,13 @@ def render(findings: Sequence[Finding], manifest: dict[str, Any], gallery: Seque
         specs={chart.name: _responsive(chart) for finding in findings for chart in finding.charts},
         vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]  # the stub has no default
         provenance=json.dumps(manifest, indent=2),
+        seconds=seconds or {},
     )
 
 
 def figure(value: float | int | str | None) -> str:
     """A number as the page and the terminal show it."""
-    if value is None:
+    if value is None or value != value:
         return "–"
     if isinstance(value, str):
         return value

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
+from foreshock.model import EMBEDDING
 from foreshock.study.subject import Subject
 from foreshock.vectors import Recipe
-from foreshock.vectors.estimation import estimate
+from foreshock.vectors.estimation import estimate, unit
 
 Scores = Float[np.ndarray, "passage emotion"]
 
@@ -50,6 +50,22 @@ def held_out(
     return scores
 
 
+def split_topics(subject: Subject, random: np.random.Generator) -> Bool[np.ndarray, " passage"]:
+    """The passages of a random half of the topics."""
+    topics = random.permutation(len(subject.topics))
+    return np.isin(subject.topic, topics[: len(topics) // 2])
+
+
+def fitted_on(
+    subject: Subject, layer: int, rows: Bool[np.ndarray, " passage"], emotion: Int[np.ndarray, " passage"] | None = None
+) -> Float[np.ndarray, "emotion hidden"]:
+    """Unit directions at a layer from some of the passages, with other labels than the true ones if given."""
+    labels = subject.emotion if emotion is None else emotion
+    residuals, count = subject.means.at(layer)[rows], len(subject.emotions)
+    fitted = estimate(residuals, labels[rows], subject.topic[rows], count, subject.recipe, subject.basis(layer))
+    return unit(fitted.directions)
+
+
 def folds(topic: Int[np.ndarray, " passage"]) -> list[Bool[np.ndarray, " passage"]]:
     """The passages of one topic after another."""
     return [topic == t for t in np.unique(topic)]
@@ -77,13 +93,20 @@ def mean_auroc(scores: Scores, emotion: Int[np.ndarray, " passage"]) -> float:
     return float(np.nanmean(auroc(scores, emotion)))
 
 
-def best_layer(subject: Subject, layers: Sequence[int]) -> tuple[int, dict[int, Skill], Scores]:
-    """Choose the reading layer by leave-one-topic-out AUROC.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The reading layer and how it was chosen."""
 
-    Returns:
-        the layer, the skill at every layer, and *nested* readings: each topic is read at the layer that
-        was best on the other topics, so that the choice does not flatter the figure.
-    """
+    layer: int
+    skills: dict[int, Skill]
+    """Skill at every layer, by leave-one-topic-out."""
+    nested: Scores
+    """Each topic read at the layer that was best on the other topics, so that choosing flatters no figure."""
+
+
+def best_layer(subject: Subject) -> Choice:
+    """Choose the reading layer by leave-one-topic-out AUROC among the studied layers."""
+    layers = [layer for layer in subject.layers if layer != EMBEDDING]
     scores = {layer: held_out(subject, layer) for layer in layers}
     skills = {layer: skill(scores[layer], subject.emotion) for layer in layers}
     chosen = max(layers, key=lambda layer: float(np.nanmean(skills[layer].auroc)))
@@ -92,4 +115,4 @@ def best_layer(subject: Subject, layers: Sequence[int]) -> tuple[int, dict[int, 
         rest = ~test
         pick = max(layers, key=lambda layer: mean_auroc(scores[layer][rest], subject.emotion[rest]))
         nested[test] = scores[pick][test]
-    return chosen, skills, nested
+    return Choice(chosen, skills, nested)

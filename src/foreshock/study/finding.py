@@ -5,6 +5,7 @@ The rules stand in docs/verdicts.md. This module loads no torch, so that the rep
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -58,7 +59,12 @@ class Finding:
     how_to_read: str
     """Two sentences for the report."""
     baselines: dict[str, float] = field(default_factory=dict)
-    """The same statistic from what could explain it away."""
+    """The same statistic from what could explain it away, shown beside."""
+    floor: float | None = None
+    """The same statistic from the model's own word embeddings, where words alone could give it; a claim about
+    the model's layers has to rise above it."""
+    experiment: str = ""
+    """The experiment it comes from, as `foreshock study --only` calls it."""
     notes: tuple[str, ...] = ()
     table: tuple[dict[str, Any], ...] = ()
     charts: tuple[Chart, ...] = ()
@@ -66,7 +72,7 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """Computed from the interval, the null and what would be worthwhile; never typed."""
-        return judge(self.estimate, self.interval, self.null, self.worthwhile)
+        return judge(self.estimate, self.interval, self.null, self.worthwhile, self.floor)
 
     def to_json(self) -> dict[str, Any]:
         """For findings.json: everything but the charts."""
@@ -75,17 +81,25 @@ class Finding:
         return {**shown, "verdict": self.verdict}
 
 
-def judge(estimate: float, interval: tuple[float, float] | None, null: Null | None, worthwhile: float) -> Verdict:
+def judge(
+    estimate: float,
+    interval: tuple[float, float] | None,
+    null: Null | None,
+    worthwhile: float,
+    floor: float | None = None,
+) -> Verdict:
     """Three values, for a claim that its statistic is large.
 
-    *holds*: the estimate reaches what is worthwhile, its interval lies above the null's mean, and its
-    corrected p is at most `ALPHA`. *does not hold*: the interval lies below what is worthwhile, or the
-    estimate is below the null's mean. *cannot tell*: everything else, and always without interval or null.
+    *holds*: the estimate reaches what is worthwhile, its interval lies above the null's mean and above the
+    floor (what word embeddings alone give), and its corrected p is at most `ALPHA`. *does not hold*: the
+    interval lies below what is worthwhile, or the estimate is not above the null's mean. *cannot tell*:
+    everything else, and always without interval or null, or where a number is missing.
     """
-    if interval is None or null is None:
+    if interval is None or null is None or not all(math.isfinite(v) for v in (estimate, *interval)):
         return "cannot tell"
     p = null.p if null.corrected_p is None else null.corrected_p
-    if estimate >= worthwhile and interval[0] > null.mean and p <= ALPHA:
+    least = null.mean if floor is None else max(null.mean, floor)
+    if estimate >= worthwhile and interval[0] > least and p <= ALPHA:
         return "holds"
     if interval[1] < worthwhile or estimate <= null.mean:
         return "does not hold"

@@ -22,7 +22,7 @@ SHOWN = 8
 """Tokens shown at each end."""
 
 
-def run(subject: Subject) -> Finding:
+def run(subject: Subject) -> list[Finding]:
     """Percentile of each emotion's own word forms among all tokens, against random directions."""
     layer = subject.fitted.reading_layer
     forms = [own_tokens(subject, word) for word in subject.emotions]
@@ -38,7 +38,7 @@ def run(subject: Subject) -> Finding:
     value = float(own.mean())
     ranks = _ranks(logits, forms)
     best, best_value = _best_layer(subject, forms)
-    return Finding(
+    finding = Finding(
         id="logit-lens",
         claim="Through the unembedding, a vector points at words of its emotion",
         statistic="mean percentile of the best own word form among all tokens (chance for one form 0.5)",
@@ -72,6 +72,7 @@ def run(subject: Subject) -> Finding:
             ),
         ),
     )
+    return [finding]
 
 
 def _best_layer(subject: Subject, forms: list[np.ndarray]) -> tuple[int, float]:

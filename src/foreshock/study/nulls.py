@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import false_discovery_control
 
 from foreshock.study.finding import Null
 
@@ -42,8 +43,25 @@ def random_directions(
 def against(kind: str, estimate: float, draws: Sequence[float]) -> Null:
     """The null whose draws these are, with the one-sided p-value of an estimate that is claimed large."""
     values = np.asarray(draws, float)
+    values = values[np.isfinite(values)]
     p = (1 + np.sum(values >= estimate)) / (1 + len(values))
     return Null(kind, len(values), float(values.mean()), float(np.quantile(values, 0.99)), float(p))
+
+
+def corrected_p(p: Sequence[float]) -> list[float]:
+    """p-values of one family corrected together (Benjamini-Hochberg); NaN stays NaN."""
+    values = np.asarray(p, float)
+    known = np.isfinite(values)
+    if known.any():
+        values[known] = false_discovery_control(values[known])
+    return [float(value) for value in values]
+
+
+def correlation(x: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"]) -> float:
+    """Pearson's r; NaN where one side does not vary."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def bootstrap(

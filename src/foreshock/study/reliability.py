@@ -6,32 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from foreshock.model import EMBEDDING
 from foreshock.study import charts
+from foreshock.study.crossval import fitted_on, split_topics
 from foreshock.study.finding import Finding
 from foreshock.study.nulls import against, bootstrap, generator, shuffled_within
 from foreshock.study.subject import Subject
-from foreshock.vectors.estimation import estimate, unit
 
 SPLITS = 20
 DRAWS = 1000
 
 
-def run(subject: Subject) -> Finding | None:
-    """Cosine of each vector with itself between random halves of the topics; None with under two topics."""
+def run(subject: Subject) -> list[Finding]:
+    """Cosine of each vector with itself between random halves of the topics."""
     if len(subject.topics) < 2:
-        return None
+        return []
     random = generator(subject.seed, "split half")
-    cosines = np.mean([_halves(subject, subject.emotion, random) for _ in range(SPLITS)], axis=0)
+    layer = subject.reading_layer
+    cosines = np.mean([_halves(subject, subject.emotion, layer, random) for _ in range(SPLITS)], axis=0)
+    words = np.mean([_halves(subject, subject.emotion, EMBEDDING, random) for _ in range(SPLITS)], axis=0)
     value = float(np.median(cosines))
     draws = [
-        float(np.median(_halves(subject, shuffled_within(subject.emotion, subject.topic, random), random)))
+        float(np.median(_halves(subject, shuffled_within(subject.emotion, subject.topic, random), layer, random)))
         for _ in range(DRAWS)
     ]
     rows: list[dict[str, Any]] = [
         {"emotion": w, "cosine": float(c)} for w, c in zip(subject.emotions, cosines, strict=True)
     ]
     rows.sort(key=lambda row: row["cosine"])
-    return Finding(
+    return [Finding(
         id="split-half",
         claim="A vector comes out alike from different topics",
         statistic=f"median over emotions of the cosine between halves of {len(subject.topics)} topics",
@@ -44,26 +47,17 @@ def run(subject: Subject) -> Finding | None:
             "The topics are split in two halves many times, and each emotion's vector from one half is compared with that from the other. "
             "Near 1: more texts would hardly move the vector; near 0: it is noise."
         ),
+        baselines={"the model's embedding layer": float(np.median(words))},
+        floor=float(np.median(words)),
         notes=(f"Corrected for full length (Spearman-Brown): {2 * value / (1 + value):.2f}.",),
         table=tuple(rows),
         charts=(
             charts.bars("split-half", "Split-half cosine of each vector; the dashed rule is the mean with shuffled labels", rows, "cosine", "emotion", float(np.mean(draws))),
         ),
-    )  # fmt: skip
+    )]  # fmt: skip
 
 
-def _halves(subject: Subject, emotion: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _halves(subject: Subject, emotion: np.ndarray, layer: int, random: np.random.Generator) -> np.ndarray:
     """Cosine of each emotion's directions from two random halves of the topics."""
-    layer = subject.fitted.reading_layer
-    count, basis = len(subject.emotions), subject.basis(layer)
-    topics = random.permutation(len(subject.topics))
-    first = np.isin(subject.topic, topics[: len(topics) // 2])
-    halves = [
-        unit(
-            estimate(
-                subject.means.at(layer)[rows], emotion[rows], subject.topic[rows], count, subject.recipe, basis
-            ).directions
-        )
-        for rows in (first, ~first)
-    ]
-    return np.asarray((halves[0] * halves[1]).sum(1))
+    first = split_topics(subject, random)
+    return np.asarray((fitted_on(subject, layer, first, emotion) * fitted_on(subject, layer, ~first, emotion)).sum(1))

@@ -1,33 +1,42 @@
-"""A whole study: texts in; vectors, findings and a gallery out."""
+"""A whole study: a model and its texts in; vectors, findings and a gallery out."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from foreshock.activations import SKIP, PassageMeans, Progress, read_passages, read_tokens
+from foreshock.activations import Progress, read_tokens
 from foreshock.emotions import lookup
-from foreshock.errors import TextError
-from foreshock.model import EMBEDDING, LanguageModel, Tokens
+from foreshock.errors import StudyError
+from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study import geometry, logit_lens, reliability, separability
+from foreshock.study import agreement, axes, clusters, logit_lens, reliability, separability
+from foreshock.study.crossval import best_layer
 from foreshock.study.finding import Finding, corrected
+from foreshock.study.provenance import provenance
 from foreshock.study.subject import Subject
-from foreshock.texts import Dialogue, Passage
+from foreshock.texts import Library, Passage
 from foreshock.vectors import EmotionVectors, Recipe
 from foreshock.vectors.estimation import estimate
 from foreshock.vectors.fitting import fit_vectors
 
 GALLERY = 12
 """Stories shown in the report, tinted token by token."""
+EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
+    "separability": separability.run,
+    "reliability": reliability.run,
+    "logit-lens": logit_lens.run,
+    "clusters": clusters.run,
+    "axes": axes.run,
+    "agreement": agreement.run,
+}
+"""Every experiment by the name that `--only` knows, in the order of the report."""
+Announce = Callable[[str], None]
+"""Called with the name of the step that begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,92 +47,88 @@ class Study:
     findings: list[Finding]
     gallery: list[tuple[Passage, Readings]]
     """Stories read by vectors that never saw their topic."""
+    seconds: dict[str, float]
+    """How long each step took."""
 
 
 def run_study(
     model: LanguageModel,
-    passages: Sequence[Passage],
-    neutral: Sequence[Dialogue],
+    library: Library,
     *,
+    only: Collection[str] | None = None,
     layers: Sequence[int] | None = None,
     recipe: Recipe | None = None,
     norms: Mapping[str, Mapping[str, float | None]] | None = None,
     seed: int = 0,
     store: Path | None = None,
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> Study:
     """Find and judge the emotion vectors of `model`.
 
     Args:
-        passages: stories; those with `split: test` are only read, never fitted.
+        only: names of the experiments to run (see `EXPERIMENTS`); all by default.
         layers: layers to keep (all by default); the embeddings are always read as a baseline.
-        norms: a user's own valence and arousal ratings (see `geometry.axes`).
-        store: folder for finished blocks of activations, so that a killed run resumes.
+        norms: a user's own valence and arousal ratings (see `axes`).
+        store: folder for finished work, so that a killed run resumes.
 
     Raises:
         TextError: fewer than two emotions, or an emotion with a single passage.
+        StudyError: `only` names no experiment.
     """
+    check_names(only or ())
     recipe = recipe or Recipe()
-    fit = [p for p in passages if p.split == "fit"]
-    emotions = {p.emotion for p in fit}
-    test = [p for p in passages if p.split == "test" and p.emotion in emotions]
-    if len(emotions) < 2:
-        raise TextError("A study compares emotions: give passages of at least two (split `fit`).")
-    wanted = sorted({EMBEDDING, *(layers if layers is not None else range(model.layers))})
-
-    def means(texts: Sequence[Tokens]) -> PassageMeans:
-        return read_passages(model, texts, wanted, skip=SKIP, store=store, progress=progress)
-
     subject = Subject(
-        model=model,
-        passages=fit,
-        means=means([model.encode(p.text) for p in fit]),
-        test_passages=test,
-        test_means=means([model.encode(p.text) for p in test]) if test else None,
-        neutral=means([model.encode_transcript(d.turns) for d in neutral]) if neutral else None,
-        recipe=recipe,
-        seed=seed,
-    )
-    chosen, separable = separability.run(subject)
-    made_by = provenance(model, passages, neutral, seed)
-    subject.vectors = fit_vectors(fit, subject.means, subject.neutral, chosen, recipe, made_by)
-    found = [separable, separability.run_on_test_topics(subject), logit_lens.run(subject), geometry.clusters(subject)]
-    found += [*geometry.axes(subject, norms), reliability.run(subject)]
-    return Study(subject.vectors, corrected([f for f in found if f]), _gallery(subject))
+        model, library, tuple(layers or ()), recipe, seed, norms or {}, store=store, progress=progress
+    )  # fmt: skip
+    clock = _Clock(announce)
+    with clock("vectors"):
+        subject.choice = best_layer(subject)
+        made_by = provenance(subject)
+        subject.vectors = fit_vectors(
+            subject.passages, subject.means, subject.neutral, subject.choice.layer, recipe, made_by
+        )
+    findings: list[Finding] = []
+    for name, run in EXPERIMENTS.items():
+        if only is None or name in only:
+            with clock(name):
+                findings += [replace(finding, experiment=name) for finding in run(subject)]
+    with clock("gallery"):
+        gallery = _gallery(subject)
+    return Study(subject.vectors, corrected(findings), gallery, clock.seconds)
 
 
-def provenance(
-    model: LanguageModel, passages: Sequence[Passage], neutral: Sequence[Dialogue], seed: int
-) -> dict[str, Any]:
-    """Which model, texts, versions and seed made an artefact."""
-    texts = [p.model_dump() for p in passages] + [d.model_dump() for d in neutral]
-    packages = ("foreshock", "torch", "transformers", "numpy", "scikit-learn")
-    return {
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "class": type(model.model).__name__,
-            "layers": model.layers,
-            "hidden": model.hidden,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "chat_template": model.has_chat_template,
-        },
-        "texts": {
-            "sha256": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest(),
-            "passages": len(passages),
-            "emotions": len({p.emotion for p in passages}),
-            "topics": len({p.topic for p in passages}),
-            "neutral": len(neutral),
-            "skipped_tokens": SKIP,
-        },
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        "seed": seed,
-    }
+def check_names(names: Collection[str]) -> None:
+    """Raises `StudyError` when one of the names is no experiment."""
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise StudyError(f"There is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}.")
+
+
+class _Clock:
+    """Announces each step and keeps how long it took."""
+
+    def __init__(self, announce: Announce | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._announce = announce or (lambda _name: None)
+        self._step = ("", 0.0)
+
+    def __call__(self, name: str) -> _Clock:
+        self._announce(name)
+        self._step = (name, time.perf_counter())
+        return self
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        name, begun = self._step
+        self.seconds[name] = round(time.perf_counter() - begun, 2)
 
 
 def _gallery(subject: Subject) -> list[tuple[Passage, Readings]]:
     """Stories of different emotions, each read by vectors fitted without its topic (or on fit topics only)."""
-    layer = subject.fitted.reading_layer
+    layer = subject.reading_layer
     shown = _spread_out(subject.test_passages or subject.passages)
     texts = [subject.model.encode(p.text) for p in shown]
     gallery = []

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
-from foreshock.study.crossval import Scores, Skill, best_layer, folds, held_out, mean_auroc, skill
+from foreshock.study.crossval import Scores, Skill, folds, held_out, mean_auroc, skill
 from foreshock.study.finding import Chart, Finding
 from foreshock.study.nulls import against, bootstrap, generator, shuffled_within
 from foreshock.study.subject import Subject
@@ -23,19 +23,23 @@ from foreshock.vectors.estimation import estimate, numbered
 DRAWS = 1000
 
 
-def run(subject: Subject) -> tuple[int, Finding]:
-    """The reading layer, and the finding on held-out topics of the fitted texts."""
-    layers = [layer for layer in subject.means.layers if layer != EMBEDDING]
-    chosen, skills, nested = best_layer(subject, layers)
+def run(subject: Subject) -> list[Finding]:
+    """On held-out topics of the fitted texts, and on the fresh topics of the test texts where there are any."""
+    fresh = [_on_test_topics(subject)] if subject.test_passages else []
+    return [_held_out(subject), *fresh]
+
+
+def _held_out(subject: Subject) -> Finding:
+    chosen, nested = subject.chosen.layer, subject.chosen.nested
     here = skill(nested, subject.emotion)
     estimate_ = float(np.nanmean(here.auroc))
     random = generator(subject.seed, "separability")
     interval = bootstrap(len(here.auroc), lambda rows: float(np.nanmean(here.auroc[rows])), random)
     draws = _shuffled(subject, chosen, random)
     words = skill(bag_of_words(subject), subject.emotion)
-    embedding = skill(held_out(subject, EMBEDDING), subject.emotion) if EMBEDDING in subject.means.layers else None
+    embedding = skill(held_out(subject, EMBEDDING), subject.emotion)
     recipes = _recipes(subject, chosen)
-    finding = Finding(
+    return Finding(
         id="separability",
         claim="Readings tell the emotions of stories apart, on topics the vectors never saw",
         statistic=f"mean one-versus-rest AUROC over {len(subject.emotions)} emotions (chance 0.5)",
@@ -55,27 +59,24 @@ def run(subject: Subject) -> tuple[int, Finding]:
             *recipes,
         ),
         table=_worst(subject, here, nested),
-        charts=(_by_layer(skills, chosen, words, embedding),),
+        floor=float(np.nanmean(embedding.auroc)),
+        charts=(_by_layer(subject.chosen.skills, chosen, words, embedding),),
     )
-    return chosen, finding
 
 
-def run_on_test_topics(subject: Subject) -> Finding | None:
-    """The same on the passages marked `split: test`; None where there are none."""
-    if not subject.test_passages or subject.test_means is None:
-        return None
-    layer = subject.fitted.reading_layer
+def _on_test_topics(subject: Subject) -> Finding:
     labels = [p.emotion for p in subject.test_passages]
     tested = [word for word in subject.emotions if word in set(labels)]
     rows = np.isin(subject.emotion, [subject.emotions.index(word) for word in tested])
     emotion, _ = numbered([p.emotion for p, keep in zip(subject.passages, rows, strict=True) if keep], tested)
     truth, _ = numbered(labels, tested)
     test_topic, _ = numbered([p.topic for p in subject.test_passages])
-    train, topic, basis = subject.means.at(layer)[rows], subject.topic[rows], subject.basis(layer)
+    topic = subject.topic[rows]
 
-    def read(fit_labels: np.ndarray) -> Scores:
+    def read(fit_labels: np.ndarray, layer: int = subject.reading_layer) -> Scores:
+        train, basis = subject.means.at(layer)[rows], subject.basis(layer)
         fitted = estimate(train, fit_labels, topic, len(tested), subject.recipe, basis)
-        return fitted.read(subject.test_means.at(layer))  # type: ignore[union-attr]
+        return fitted.read(subject.test_means.at(layer))
 
     here = skill(read(emotion), truth)
     value = float(np.nanmean(here.auroc))
@@ -83,6 +84,7 @@ def run_on_test_topics(subject: Subject) -> Finding | None:
     draws = [mean_auroc(read(shuffled_within(emotion, topic, random)), truth) for _ in range(DRAWS)]
     fit_texts = [p for p, keep in zip(subject.passages, rows, strict=True) if keep]
     words = skill(_predict(fit_texts, emotion, subject.test_passages, len(tested)), truth)
+    embedding = skill(read(emotion, EMBEDDING), truth)
     return Finding(
         id="test-topics",
         claim="The same on fresh topics that took no part in anything, layer choice included",
@@ -96,7 +98,8 @@ def run_on_test_topics(subject: Subject) -> Finding | None:
             f"The vectors are fitted on {len(subject.topics)} topics and read on {test_topic.max() + 1} others. "
             "This is the cleanest figure of the page, since nothing was chosen by these stories."
         ),
-        baselines=_baselines(words, None),
+        baselines=_baselines(words, embedding),
+        floor=float(np.nanmean(embedding.auroc)),
         notes=_beside_words(here, words),
     )
 
@@ -137,9 +140,11 @@ def _recipes(subject: Subject, layer: int) -> list[str]:
     return shown
 
 
-def _baselines(words: Skill, embedding: Skill | None) -> dict[str, float]:
-    found = {"TF-IDF + logistic regression": float(np.nanmean(words.auroc))}
-    return found | ({"the model's embedding layer": float(np.nanmean(embedding.auroc))} if embedding else {})
+def _baselines(words: Skill, embedding: Skill) -> dict[str, float]:
+    return {
+        "TF-IDF + logistic regression": float(np.nanmean(words.auroc)),
+        "the model's embedding layer": float(np.nanmean(embedding.auroc)),
+    }
 
 
 def _beside_words(here: Skill, words: Skill) -> tuple[str, str]:
@@ -172,12 +177,12 @@ def _worst(subject: Subject, here: Skill, scores: Scores) -> tuple[dict[str, Any
     return tuple(sorted(rows, key=lambda row: row["AUROC"]))
 
 
-def _by_layer(skills: dict[int, Skill], chosen: int, words: Skill, embedding: Skill | None) -> Chart:
+def _by_layer(skills: dict[int, Skill], chosen: int, words: Skill, embedding: Skill) -> Chart:
     rows = [
         {"layer": k, "AUROC": float(np.nanmean(s.auroc)), "series": "readings", "top-1": s.top1}
         for k, s in skills.items()
     ]
-    flat = {"TF-IDF + logistic regression": words} | ({"embedding layer": embedding} if embedding else {})
+    flat = {"TF-IDF + logistic regression": words, "embedding layer": embedding}
     for name, s in flat.items():
         rows += [
             {"layer": k, "AUROC": float(np.nanmean(s.auroc)), "series": name, "top-1": s.top1}

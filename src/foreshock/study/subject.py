@@ -1,24 +1,35 @@
-"""What every experiment works on: a model with its texts read once."""
+"""What every experiment works on: a model with a library of texts, each read once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
-from foreshock.activations import PassageMeans
+from foreshock.activations import Progress, SpanMeans, Spanned, read_spans, whole
 from foreshock.emotions import in_cluster_order
 from foreshock.errors import TextError
-from foreshock.model import LanguageModel
-from foreshock.texts import Passage
+from foreshock.files import write_bytes
+from foreshock.model import EMBEDDING, LanguageModel
+from foreshock.texts import Library, Passage
 from foreshock.vectors import EmotionVectors, Recipe
 from foreshock.vectors.estimation import is_crossed, neutral_basis, numbered
 
+if TYPE_CHECKING:
+    from foreshock.study.crossval import Choice
+
 MOST_PARTS = 8
 """Parts that passages without crossed topics are dealt into for cross-validation."""
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -26,17 +37,80 @@ class Subject:
     """A model under study. Passages and their means go row by row."""
 
     model: LanguageModel
-    passages: Sequence[Passage]
-    """The passages that are fitted, `split: fit`."""
-    means: PassageMeans
-    test_passages: Sequence[Passage]
-    """Passages on topics that never take part in fitting; may be empty."""
-    test_means: PassageMeans | None
-    neutral: PassageMeans | None
-    recipe: Recipe
-    seed: int
+    library: Library
+    layers: tuple[int, ...] = ()
+    """Layers that are read, the embeddings (-1) among them."""
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    norms: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """A user's own valence and arousal ratings, in place of the built-in."""
+    store: Path | None = None
+    """Folder for finished work, so that a killed study resumes; None keeps it in memory only."""
+    progress: Progress | None = None
+    choice: Choice | None = None
+    """How the reading layer was chosen; set before the experiments run."""
     vectors: EmotionVectors | None = None
     """Set once the reading layer is chosen."""
+    _memory: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.layers = tuple(sorted({EMBEDDING, *(self.layers or range(self.model.layers))}))
+        if len({p.emotion for p in self.passages}) < 2:
+            raise TextError("A study compares emotions: give passages of at least two (split `fit`).")
+
+    @cached_property
+    def passages(self) -> list[Passage]:
+        """The passages that are fitted, `split: fit`."""
+        return [p for p in self.library.stories if p.split == "fit"]
+
+    @cached_property
+    def test_passages(self) -> list[Passage]:
+        """Passages of the same emotions on topics that never take part in fitting; may be empty."""
+        return [p for p in self.library.stories if p.split == "test" and p.emotion in set(self.emotions)]
+
+    @cached_property
+    def means(self) -> SpanMeans:
+        """A row for each of `passages`."""
+        return self.read(self._spanned(self.passages))
+
+    @cached_property
+    def test_means(self) -> SpanMeans:
+        """A row for each of `test_passages`, of which there must be some."""
+        return self.read(self._spanned(self.test_passages))
+
+    @cached_property
+    def neutral(self) -> SpanMeans | None:
+        """A row for each neutral dialogue; None where there are none."""
+        encoded = [self.model.encode_transcript(d.turns) for d in self.library.neutral]
+        return self.read([(tokens, [whole(tokens)]) for tokens in encoded]) if encoded else None
+
+    def _spanned(self, passages: Sequence[Passage]) -> list[Spanned]:
+        encoded = [self.model.encode(p.text) for p in passages]
+        return [(tokens, [whole(tokens)]) for tokens in encoded]
+
+    def read(self, texts: Sequence[Spanned]) -> SpanMeans:
+        """Means of spans at the studied layers. The same texts and spans are read once, whoever asks."""
+        key = _hash([(tokens.ids, list(spans)) for tokens, spans in texts])
+        if key not in self._memory:
+            self._memory[key] = read_spans(self.model, texts, self.layers, store=self.store, progress=self.progress)
+        return self._memory[key]
+
+    def kept(self, name: str, made_by: Any, compute: Callable[[], Arrays]) -> Arrays:
+        """The arrays that `compute` gives, from the store when the same thing was computed before.
+
+        Args:
+            name: of the work, for its file.
+            made_by: everything that the result depends on besides the model, as plain data.
+        """
+        if self.store is None:
+            return compute()
+        path = self.store / f"{name}-{_hash([self.model.fingerprint, str(self.model.dtype), made_by])}.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError):
+            found = {key: np.ascontiguousarray(value) for key, value in compute().items()}
+            write_bytes(path, save(found))
+            return found
 
     @cached_property
     def emotions(self) -> list[str]:
@@ -88,3 +162,18 @@ class Subject:
         """The vectors; an experiment that needs them runs after they are fitted."""
         assert self.vectors is not None
         return self.vectors
+
+    @property
+    def chosen(self) -> Choice:
+        """The choice of the reading layer."""
+        assert self.choice is not None
+        return self.choice
+
+    @property
+    def reading_layer(self) -> int:
+        """The layer that readings are taken at."""
+        return self.fitted.reading_layer
+
+
+def _hash(made_by: Any) -> str:
+    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:24]

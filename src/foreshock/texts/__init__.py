@@ -11,15 +11,18 @@ from foreshock.texts.builtin import (
     scenarios,
     stories,
 )
+from foreshock.texts.library import Library, builtin_library
 from foreshock.texts.loading import load_passages
 from foreshock.texts.schema import Dialogue, Passage, Turn
 
 __all__ = [
     "Dialogue",
+    "Library",
     "Passage",
     "Turn",
     "activities",
     "bindings",
+    "builtin_library",
     "deflections",
     "exchanges",
     "load_passages",

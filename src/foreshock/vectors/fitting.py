@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from foreshock.activations import PassageMeans
+from foreshock.activations import SpanMeans
 from foreshock.emotions import in_cluster_order
 from foreshock.texts import Passage
 from foreshock.vectors.emotion_vectors import EmotionVectors
@@ -16,8 +16,8 @@ from foreshock.vectors.estimation import Recipe, estimate, neutral_basis, number
 
 def fit_vectors(
     passages: Sequence[Passage],
-    means: PassageMeans,
-    neutral: PassageMeans | None,
+    means: SpanMeans,
+    neutral: SpanMeans | None,
     reading_layer: int,
     recipe: Recipe | None = None,
     manifest: dict[str, Any] | None = None,
