@@ -157,3 +157,10 @@ def test_an_encoder_is_refused() -> None:
     )
     with pytest.raises(NotADecoder):
         LanguageModel(hf.BertModel(config), word_tokenizer())
+
+
+def test_logits_of_the_last_block_are_the_models_own(model: LanguageModel) -> None:
+    batch = pad(TEXTS, [0], 0, model.device)
+    last = model.residuals(batch, [model.layers - 1])[model.layers - 1]
+    assert torch.allclose(model.logits(last)[0], logits(model)[0].float(), atol=1e-5)
+    assert torch.equal(logits(model), logits(model))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from foreshock.errors import NotFinite, TooLong
 from foreshock.model import chat
@@ -142,6 +143,23 @@ class LanguageModel:
         return caught
 
     @torch.inference_mode()
+    def logits(self, last: Float[Tensor, "batch token hidden"]) -> Float[Tensor, "batch token vocabulary"]:
+        """The logits that the model itself makes of its last block's output, in float32.
+
+        Some families scale or cap what comes out of the unembedding, so the model's own forward pass does the work,
+        with its decoder standing aside.
+        """
+        normed = _Normed(last_hidden_state=self.anatomy.norm(last))
+        decoder = self.anatomy.decoder
+        decoder.forward = lambda *_args, **_kwargs: normed
+        try:
+            ids = torch.zeros(last.shape[:2], dtype=torch.long, device=self.device)
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+        finally:
+            del decoder.forward
+        return logits.float()
+
+    @torch.inference_mode()
     def unembed(self, directions: Float[Tensor, "direction hidden"]) -> Float[Tensor, "direction vocabulary"]:
         """Logit lens: what each direction adds to the logits through the final norm's gain and the unembedding.
 
@@ -153,6 +171,14 @@ class LanguageModel:
         scaled = (directions / size).to(weight)
         zero = torch.zeros_like(scaled[:1])
         return ((norm(scaled) - norm(zero)) @ weight.T).float()
+
+
+class _Normed(BaseModelOutputWithPast):
+    """A decoder's output that has nothing but its last hidden state; what some families add is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
 
 
 def check_finite(hidden: Tensor, layer: int) -> None:
