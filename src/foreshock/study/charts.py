@@ -11,6 +11,7 @@ from foreshock.study.finding import Chart
 
 Rows = Sequence[dict[str, Any]]
 BLUE, RED, GREY = "#2f6fb0", "#c2452d", "#8a8f98"
+ORANGE = "#d9791e"
 DIVERGING: Literal["blueorange"] = "blueorange"
 
 
@@ -26,8 +27,9 @@ def lines(
     }
     if series:
         legend = alt.Legend(orient="bottom", columns=2, symbolType="stroke")
-        encoding["color"] = alt.Color(f"{series}:N", title=None, legend=legend)
-        encoding["strokeDash"] = alt.StrokeDash(f"{series}:N", title=None, legend=legend)
+        order = list(dict.fromkeys(row[series] for row in rows))
+        encoding["color"] = alt.Color(f"{series}:N", sort=order, title=None, legend=legend)
+        encoding["strokeDash"] = alt.StrokeDash(f"{series}:N", sort=order, title=None, legend=legend)
     chart: Any = base.encode(**encoding)
     if mark_x is not None:
         rule = alt.Chart(_data([{x: mark_x}])).mark_rule(color=RED, strokeDash=[4, 4]).encode(x=f"{x}:Q")
@@ -36,24 +38,43 @@ def lines(
 
 
 def heatmap(
-    name: str, caption: str, rows: Rows, x: str, y: str, value: str, order: Sequence[str], limit: float
+    name: str,
+    caption: str,
+    rows: Rows,
+    x: str,
+    y: str,
+    value: str,
+    order: Sequence[str],
+    limit: float,
+    outlined: bool = False,
 ) -> Chart:
-    """A map of coloured cells; x and y in the given order; diverging colours from -limit to limit."""
+    """A map of coloured cells; x and y in the given order; diverging colours from -limit to limit.
+
+    With an empty order x and y keep the order of the rows. `outlined`: cells whose x is their y have a frame.
+    """
     big = len(order) > 60
+    high = len(order) or len({row[y] for row in rows})
+    sort = list(order) or None
     scale = alt.Scale(scheme=DIVERGING, domain=[-limit, limit], clamp=True)
     axis = alt.Axis(labels=not big, ticks=not big)
     chart = (
         alt.Chart(_data(rows))
         .mark_rect()
         .encode(
-            x=alt.X(f"{x}:N", sort=list(order), title=None, axis=axis),
-            y=alt.Y(f"{y}:N", sort=list(order), title=None, axis=axis),
+            x=alt.X(f"{x}:N", sort=sort, title=None if sort else x, axis=axis),
+            y=alt.Y(f"{y}:N", sort=sort, title=None if sort else y, axis=axis),
             color=alt.Color(f"{value}:Q", scale=scale, legend=alt.Legend(orient="right", gradientLength=160)),
             tooltip=_tips(rows),
+            **(_frame(x, y) if outlined else {}),
         )
-        .properties(width="container", height=min(760, max(320, 17 * len(order))))
+        .properties(width="container", height=min(760, max(320, 17 * high)))
     )
     return _chart(name, caption, chart)
+
+
+def _frame(x: str, y: str) -> dict[str, Any]:
+    own = f"datum[{x!r}] === datum[{y!r}]"
+    return {"stroke": alt.condition(own, alt.value("#1d2126"), alt.value(None)), "strokeWidth": alt.value(1.5)}
 
 
 def scatter(
@@ -88,6 +109,66 @@ def bars(name: str, caption: str, rows: Rows, x: str, y: str, null: float | None
     if null is not None:
         chart = chart + alt.Chart(_data([{x: null}])).mark_rule(color=RED, strokeDash=[4, 4]).encode(x=f"{x}:Q")
     return _chart(name, caption, chart.properties(width="container", height=min(640, max(200, 16 * len(rows)))))
+
+
+def strips(name: str, caption: str, rows: Rows, x: str, y: str) -> Chart:
+    """A row of points for each value of y, the highest mean on top; an upright stroke at each mean."""
+    sort = alt.EncodingSortField(field=x, op="mean", order="descending")
+    base = alt.Chart(_data(rows)).encode(y=alt.Y(f"{y}:N", sort=sort, title=None, axis=alt.Axis(grid=True)))
+    points = base.mark_circle(size=60, opacity=0.6, color=BLUE).encode(x=alt.X(f"{x}:Q", title=x), tooltip=_tips(rows))
+    means = base.mark_tick(color=RED, thickness=2.5, size=22).encode(x=alt.X(f"mean({x}):Q", title=x))
+    height = min(640, max(200, 34 * len({row[y] for row in rows})))
+    return _chart(name, caption, (points + means).properties(width="container", height=height))
+
+
+def panels(
+    name: str, caption: str, rows: Rows, x: str, y: str, panel: str, series: str, colour: str, dash: str
+) -> Chart:
+    """Small panels one below the other on one scale, with a named line for each `series`.
+
+    The panels share one view, so that the chart keeps the width of its page on a telephone too. The first value of
+    `colour` in the alphabet is drawn blue, the second orange; lines of the last value of `dash` met are faint and unnamed.
+
+    Args:
+        x: steps, counted from 0.
+        y: around 0, where each panel has a grey line.
+    """
+    names, faint = list(dict.fromkeys(row[panel] for row in rows)), rows[-1][dash]
+    high, last = max(1e-9, *(abs(row[y]) for row in rows)), max(row[x] for row in rows)
+    placed = [row | {"at": 0.4 * row[y] / high - names.index(row[panel])} for row in rows]
+    ends = _apart([row for row in placed if row[x] == last and row[dash] != faint])
+    legend = alt.Legend(orient="bottom", title=None)
+    wide, tall = alt.Scale(domain=[0, 1.28 * last], nice=False), alt.Scale(domain=[-len(names) + 0.5, 0.56], nice=False)
+    tint = alt.Color(f"{colour}:N", scale=alt.Scale(range=[BLUE, ORANGE]), legend=legend)
+
+    def at(rows: Rows) -> Any:
+        base = alt.Chart(_data(rows))
+        return base.encode(x=alt.X(f"{x}:Q", scale=wide, axis=None), y=alt.Y("at:Q", scale=tall, axis=None))
+
+    drawn = at(placed).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
+    drawn = drawn.encode(
+        color=tint,
+        strokeDash=alt.StrokeDash(f"{dash}:N", sort=[rows[0][dash], faint], legend=legend),
+        opacity=alt.condition(alt.datum[dash] == faint, alt.value(0.35), alt.value(1)),
+        detail=[f"{panel}:N", f"{series}:N"],
+        tooltip=_tips(rows),
+    )
+    named = at(ends).mark_text(align="left", dx=6, fontSize=10).encode(text=f"{series}:N", color=tint)
+    heads = [{panel: text, x: 0, "end": last, "at": -k} for k, text in enumerate(names)]
+    zero = at(heads).mark_rule(color=GREY, opacity=0.4).encode(x2="end:Q")
+    titles = [head | {"at": head["at"] + 0.47} for head in heads]
+    head = at(titles).mark_text(align="left", fontSize=11, fontWeight="bold", color=GREY).encode(text=f"{panel}:N")
+    chart = zero + drawn + named + head
+    return _chart(name, caption, chart.properties(width="container", height=110 * len(names)))
+
+
+def _apart(rows: Rows, least: float = 0.1) -> list[dict[str, Any]]:
+    """Labels moved up or down so that none lies on another; around the middle of those that stood together."""
+    shown: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: float(row["at"])):
+        lowest = shown[-1]["at"] + least if shown else row["at"]
+        shown.append(row | {"at": max(row["at"], lowest)})
+    return shown
 
 
 def _tips(rows: Rows) -> list[alt.Tooltip]:

@@ -20,9 +20,9 @@ from foreshock.study.subject import Subject
 from foreshock.vectors.estimation import unit
 
 DRAWS = 2000
-STARTS = 20
+STARTS = 10
 """k-means is started this often; the tightest result counts."""
-SUBSAMPLES = 100
+SUBSAMPLES = 50
 """k-means on random four fifths of the emotions, for an interval."""
 Cosines = Float[np.ndarray, "emotion emotion"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from foreshock.emotions import lookup
 from foreshock.study import charts
 from foreshock.study.finding import Finding
 from foreshock.study.nulls import against, bootstrap, generator, random_directions
 from foreshock.study.subject import Subject
+from foreshock.study.words import own_tokens
 from foreshock.vectors.estimation import unit
 
 DIRECTIONS = 200
@@ -83,13 +83,6 @@ def _best_layer(subject: Subject, forms: list[np.ndarray]) -> tuple[int, float]:
         figures[layer] = float(np.mean([_percentile(row, t) for row, t in zip(logits, forms, strict=True)]))
     best = max(figures, key=lambda layer: figures[layer])
     return best, figures[best]
-
-
-def own_tokens(subject: Subject, word: str) -> Int[np.ndarray, " form"]:
-    """First tokens of the emotion's word forms as they stand inside a sentence; whole tokens where there are any."""
-    pieces = [subject.model.tokenizer.encode(f" {form}", add_special_tokens=False) for form in lookup(word).forms]
-    whole = [ids[0] for ids in pieces if len(ids) == 1]
-    return np.array(sorted(set(whole or [ids[0] for ids in pieces])))
 
 
 def _lens(subject: Subject, directions: Float[np.ndarray, "direction hidden"]) -> Float[np.ndarray, "direction token"]:

@@ -14,7 +14,7 @@ from foreshock.emotions import lookup
 from foreshock.errors import StudyError
 from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study import agreement, axes, clusters, logit_lens, reliability, separability
+from foreshock.study import agreement, axes, clusters, logit_lens, own_words, reliability, separability
 from foreshock.study.crossval import best_layer
 from foreshock.study.finding import Finding, corrected
 from foreshock.study.provenance import provenance
@@ -33,6 +33,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "clusters": clusters.run,
     "axes": axes.run,
     "agreement": agreement.run,
+    "own-words": own_words.run,
 }
 """Every experiment by the name that `--only` knows, in the order of the report."""
 Announce = Callable[[str], None]
@@ -95,7 +96,7 @@ def run_study(
                 findings += [replace(finding, experiment=name) for finding in run(subject)]
     with clock("gallery"):
         gallery = _gallery(subject)
-    return Study(subject.vectors, corrected(findings), gallery, clock.seconds)
+    return Study(subject.fitted, corrected(findings), gallery, clock.seconds)
 
 
 def check_names(names: Collection[str]) -> None:

@@ -163,6 +163,15 @@ class Subject:
         assert self.vectors is not None
         return self.vectors
 
+    def norm_at(self, layer: int) -> float:
+        """Mean residual norm over tokens after a layer: the unit of steering strength."""
+        return float(self.fitted.residual_norm[self.fitted.layers.index(layer)])
+
+    @cached_property
+    def manifest_hash(self) -> str:
+        """Names the vectors in what is kept about them: model, texts, recipe, seed."""
+        return _hash(self.fitted.manifest)
+
     @property
     def chosen(self) -> Choice:
         """The choice of the reading layer."""

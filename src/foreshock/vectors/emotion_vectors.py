@@ -51,6 +51,10 @@ class EmotionVectors:
     """The neutral components projected out, layer by layer."""
     reading_layer: int
     """The layer chosen for reading, by cross-validation."""
+    steering_layer: int | None = None
+    """The layer at which steering acts best, by measurement; None where that was not measured."""
+    usable_strength: float | None = None
+    """The largest strength tried there that leaves neutral text coherent, in mean residual norms."""
     manifest: dict[str, Any] = field(default_factory=dict)
     """Model, texts, recipe, versions and seed that made this file."""
 
@@ -119,6 +123,8 @@ class EmotionVectors:
             "emotions": self.emotions,
             "layers": self.layers,
             "reading_layer": self.reading_layer,
+            "steering_layer": self.steering_layer,
+            "usable_strength": self.usable_strength,
             "layer_convention": "layer k is the residual stream after block k, counted from 0; -1 is the embeddings",
             "manifest": self.manifest,
         }
@@ -153,6 +159,8 @@ class EmotionVectors:
                 layers=layers,
                 neutral=tuple(tensors[f"neutral.{layer}"] for layer in layers),
                 reading_layer=header["reading_layer"],
+                steering_layer=header.get("steering_layer"),
+                usable_strength=header.get("usable_strength"),
                 manifest=header["manifest"],
                 **{name: tensors[name] for name in _TENSORS},
             )
