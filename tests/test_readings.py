@@ -8,11 +8,13 @@ import pytest
 from foreshock.activations import read_passages
 from foreshock.errors import VectorsError, WrongModel
 from foreshock.model import open_model
-from foreshock.model.planted import Planted, planted
+from foreshock.model.planted import Planted, cue, planted
 from foreshock.readings import read
 from foreshock.texts import Turn
 from foreshock.vectors import EmotionVectors
 from foreshock.vectors.fitting import fit_vectors
+
+HAPPY, SAD, ANGRY = (cue(word, 0, 1) + " " for word in ("happy", "sad", "angry"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def test_the_mean_of_a_fitted_passage_is_its_standardised_projection(plant: Plan
 
 
 def test_turns_and_frame(plant: Planted, vectors: EmotionVectors) -> None:
-    talk = [Turn(role="user", content="happy~0~1 " * 12), Turn(role="assistant", content="sad~0~1 " * 12)]
+    talk = [Turn(role="user", content=HAPPY * 12), Turn(role="assistant", content=SAD * 12)]
     (readings,) = read(plant.model, vectors, [plant.model.encode(talk)])
     (_, user, asked), (_, assistant, answered) = readings.by_turn()
     assert (user, assistant) == ("user", "assistant")
@@ -45,7 +47,7 @@ def test_turns_and_frame(plant: Planted, vectors: EmotionVectors) -> None:
 
 
 def test_a_text_of_one_token_is_read(plant: Planted, vectors: EmotionVectors) -> None:
-    (readings,) = read(plant.model, vectors, [plant.model.encode("angry~0~1")])
+    (readings,) = read(plant.model, vectors, [plant.model.encode(ANGRY)])
     assert readings.top(1)[0][0] == "angry"
 
 

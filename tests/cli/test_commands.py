@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from foreshock.model.planted import Planted
+from foreshock.model.planted import Planted, cue
 
+HAPPY, SAD, ANGRY = (cue(word, 0, 1) + " " for word in ("happy", "sad", "angry"))
 FORESHOCK = [sys.executable, "-c", "from foreshock.cli import main; main()"]
 
 
@@ -47,8 +48,8 @@ def test_study_leaves_vectors_findings_page_and_pictures(folder: Path) -> None:
 
 def test_read_prints_one_json_object_a_line(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "chats.jsonl"
-    chat = [{"role": "user", "content": "happy~0~1 " * 10}, {"role": "assistant", "content": "sad~0~1 w1 w2"}]
-    file.write_text(json.dumps({"text": "angry~0~0 " * 12, "id": "a"}) + "\n" + json.dumps({"messages": chat}))
+    chat = [{"role": "user", "content": HAPPY * 10}, {"role": "assistant", "content": SAD + "w1 w2"}]
+    file.write_text(json.dumps({"text": ANGRY * 12, "id": "a"}) + "\n" + json.dumps({"messages": chat}))
     done = run("read", file, "--vectors", folder / "vectors.safetensors", "--json", "--tokens", "--dtype", "float32")
     text, talk = [json.loads(line) for line in done.stdout.splitlines()]
     assert max(text["mean"], key=text["mean"].get) == "angry" and text["id"] == "a"
@@ -58,7 +59,7 @@ def test_read_prints_one_json_object_a_line(folder: Path, tmp_path: Path) -> Non
 
 
 def test_read_names_bad_lines_reads_the_others_and_exits_with_2(folder: Path) -> None:
-    lines = b'{"text": "happy~0~1 w1"}\n{oops\n{"text": ""}\n[]\n{"text": "\\ud83d"}\n{"messages": [{"role": "user"}]}\nplain w1 words\n'
+    lines = b'{"text": "w5 w1"}\n{oops\n{"text": ""}\n[]\n{"text": "\\ud83d"}\n{"messages": [{"role": "user"}]}\nplain w1 words\n'
     done = run(
         "read", "-", "--vectors", folder / "vectors.safetensors", "--json", "--dtype", "float32", stdin=lines, code=2
     )
@@ -69,7 +70,7 @@ def test_read_names_bad_lines_reads_the_others_and_exits_with_2(folder: Path) ->
 
 def test_read_shows_a_tinted_text_and_strips_control_characters(folder: Path) -> None:
     vectors = folder / "vectors.safetensors"
-    done = run("read", "happy~0~1 w1 \x1b[31m w2", "--vectors", vectors, "--emotion", "calm", "--dtype", "float32")
+    done = run("read", HAPPY + "w1 \x1b[31m w2", "--vectors", vectors, "--emotion", "calm", "--dtype", "float32")
     assert "tinted by calm" in done.stdout and "\x1b" not in done.stdout
 
 

@@ -9,6 +9,7 @@ shuffled labels nothing may be found.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,19 +54,20 @@ class Planted:
 
 
 def cue(emotion: str, topic: int, number: int) -> str:
-    """One of the words that show an emotion within a topic."""
-    return f"{emotion}~{topic}~{number}"
+    """One of the words that show an emotion within a topic; its letters say nothing about either."""
+    digest = hashlib.sha256(f"{emotion} {topic} {number}".encode()).digest()
+    return "".join("abcdefghijklmnopqrstuvwxyz"[byte % 26] for byte in digest[:7])
 
 
 def planted(seed: int = 0) -> Planted:
     """Make the model and its library."""
     random = np.random.default_rng(seed)
     fillers = [f"w{k}" for k in range(FILLERS)]
-    cues = [cue(word, topic, k) for word in EMOTIONS for topic in range(TOPICS) for k in range(CUES)]
+    cues = {cue(word, topic, k): word for word in EMOTIONS for topic in range(TOPICS) for k in range(CUES)}
     marks = ["[pad]", "[unk]", "[system]", "[user]", "[assistant]", "[end]"]
     numbers = [f"{kind}~{k}" for kind in ("dose", "count") for k in range(1, DOSES + 1)]
     subjects = [f"topic{k}" for k in range(TOPICS)]
-    words = marks + sorted(w for w in catalogue() if " " not in w) + subjects + fillers + numbers + cues
+    words = marks + sorted(w for w in catalogue() if " " not in w) + subjects + fillers + numbers + list(cues)
     basis, _ = np.linalg.qr(random.standard_normal((HIDDEN, HIDDEN)))
     basis = basis.T.astype(np.float32)
     directions, nuisances = basis[: len(EMOTIONS)], basis[len(EMOTIONS) : len(EMOTIONS) + NUISANCES]
@@ -85,7 +87,7 @@ def _tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 @torch.no_grad()
 def _model(
-    words: list[str], cues: list[str], directions: np.ndarray, nuisances: np.ndarray, keys: np.ndarray, seed: int
+    words: list[str], cues: dict[str, str], directions: np.ndarray, nuisances: np.ndarray, keys: np.ndarray, seed: int
 ) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -117,11 +119,11 @@ def _model(
 
 
 def _plant_cues(
-    model: LlamaForCausalLM, words: list[str], cues: list[str], emotions: torch.Tensor, keys: torch.Tensor
+    model: LlamaForCausalLM, words: list[str], cues: dict[str, str], emotions: torch.Tensor, keys: torch.Tensor
 ) -> None:
     """Block 0: a neuron for each cue word writes the emotion's direction; one more for the doses."""
     embed, mlp = model.model.embed_tokens.weight, model.model.layers[0].mlp
-    writes = [emotions[EMOTIONS.index(word.split("~")[0])] for word in cues]
+    writes = [emotions[EMOTIONS.index(emotion)] for emotion in cues.values()]
     writes.append(emotions[EMOTIONS.index("afraid")] - emotions[EMOTIONS.index("calm")])
     mlp.down_proj.weight.zero_()
     model.model.layers[0].self_attn.o_proj.weight.zero_()

@@ -14,7 +14,7 @@ from foreshock.emotions import lookup
 from foreshock.errors import StudyError
 from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study import agreement, axes, clusters, logit_lens, own_words, reliability, separability
+from foreshock.study import agreement, axes, baselines, clusters, logit_lens, own_words, reliability, separability
 from foreshock.study.crossval import best_layer
 from foreshock.study.finding import Finding, corrected
 from foreshock.study.provenance import provenance
@@ -28,6 +28,7 @@ GALLERY = 12
 """Stories shown in the report, tinted token by token."""
 EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "separability": separability.run,
+    "baselines": baselines.run,
     "reliability": reliability.run,
     "logit-lens": logit_lens.run,
     "clusters": clusters.run,
