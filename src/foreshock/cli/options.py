@@ -59,3 +59,8 @@ def numbers(text: str | None, what: str) -> list[int] | None:
                 f"{what} {text!r} cannot be read; write numbers and ranges, e.g. 8,12,16-20."
             ) from None
     return found
+
+
+def printable(text: str) -> str:
+    """The text with a dot for every character that could do something to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, opened, printable
 from foreshock.errors import ForeshockError, TextError, VectorsError
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ def _show(readings: Readings, emotion: str | None) -> None:
         warm = (255, int(255 - 120 * strength), int(255 - 200 * strength))
         cool = (int(255 - 170 * strength), int(255 - 90 * strength), 255)
         red, green, blue = warm if value >= 0 else cool
-        printable = "".join(c if c.isprintable() or c == "\n" else "·" for c in piece)
-        line.append(printable, style=f"black on rgb({red},{green},{blue})")
+        line.append(printable(piece), style=f"black on rgb({red},{green},{blue})")
     console.print(line)
     console.print(
         f"[dim]tinted by[/] {word}[dim], layer {readings.layer}; mean readings:[/] "

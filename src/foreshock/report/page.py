@@ -19,6 +19,7 @@ from foreshock.study.finding import Chart, Finding
 
 if TYPE_CHECKING:
     from foreshock.readings import Readings
+    from foreshock.sweep import Tops
     from foreshock.texts import Passage
 
 TOP = 6
@@ -61,6 +62,45 @@ def render(
     Args:
         seconds: how long each step of the study took.
     """
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            findings=findings,
+            manifest=manifest,
+            gallery=gallery,
+            held=sum(finding.verdict == "holds" for finding in findings),
+            specs={chart.name: _responsive(chart) for finding in findings for chart in finding.charts},
+            vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]  # the stub has no default
+            provenance=json.dumps(manifest, indent=2),
+            seconds=seconds or {},
+        )
+    )
+
+
+def render_sweep(tops: Tops, manifest: dict[str, Any], corpus: str) -> str:
+    """The page of a corpus sweep: each emotion's highest passages and tokens, tinted."""
+    return (
+        _environment()
+        .get_template("sweep.html")
+        .render(
+            tops=tops,
+            manifest=manifest,
+            corpus=corpus,
+            words=sorted(tops.by_passage),
+            tint=tint,
+            provenance=json.dumps(manifest, indent=2),
+        )
+    )
+
+
+def tint(value: float) -> str:
+    """The background of a token with this reading, in the page's own colours."""
+    strength = 0.55 * min(1.0, abs(value) / 6)
+    return f"rgba(var({'--cool' if value < 0 else '--warm'}), {strength:.3f})"
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("foreshock.report"),
         autoescape=True,
@@ -69,16 +109,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters.update(figure=figure, interval=interval, script=_script)
-    return environment.get_template("page.html").render(
-        findings=findings,
-        manifest=manifest,
-        gallery=gallery,
-        held=sum(finding.verdict == "holds" for finding in findings),
-        specs={chart.name: _responsive(chart) for finding in findings for chart in finding.charts},
-        vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]  # the stub has no default
-        provenance=json.dumps(manifest, indent=2),
-        seconds=seconds or {},
-    )
+    return environment
 
 
 def figure(value: float | int | str | None) -> str:

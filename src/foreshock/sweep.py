@@ -1,0 +1,176 @@
+"""The passages and tokens of a corpus on which each emotion reads highest; the corpus may be larger than memory.
+
+Progress is kept after every block of passages, so that a killed sweep goes on where it was and ends with the same
+result. What is kept of two parts of a corpus adds up, in any order, to what would be kept of the whole.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreshock.errors import ForeshockError, OutputError
+from foreshock.files import write_text
+from foreshock.model import LanguageModel, Tokens
+from foreshock.readings import Readings, read
+from foreshock.texts.corpus import Found
+from foreshock.vectors import EmotionVectors
+
+BLOCK = 256
+"""Passages in one block: what a kill can cost."""
+WINDOW = 256
+"""Most tokens of a passage; a longer document is read in parts."""
+KEPT = 10
+"""Passages, and tokens, kept of each emotion."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hit:
+    """A passage in which an emotion reads high, or the token of it that reads highest."""
+
+    reading: float
+    """Mean over the passage, or of the one token; standard deviations of the vectors' fitted passages."""
+    place: str
+    pieces: tuple[str, ...] = field(compare=False)
+    values: tuple[float, ...] = field(compare=False)
+    """Reading of the emotion at each piece."""
+    token: int | None = field(default=None, compare=False)
+    """Which piece, for a token."""
+
+
+@dataclass(slots=True)
+class Tops:
+    """The highest passages and tokens of each emotion among the passages read so far. Two of them add up."""
+
+    documents: int = 0
+    passages: int = 0
+    tokens: int = 0
+    faults: int = 0
+    """Documents that could not be read."""
+    by_passage: dict[str, list[Hit]] = field(default_factory=dict)
+    by_token: dict[str, list[Hit]] = field(default_factory=dict)
+
+    def __add__(self, other: Tops) -> Tops:
+        merged = Tops(*(getattr(self, n) + getattr(other, n) for n in ("documents", "passages", "tokens", "faults")))
+        for name in ("by_passage", "by_token"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            both = {word: [*mine.get(word, []), *theirs.get(word, [])] for word in {**mine, **theirs}}
+            setattr(merged, name, {word: heapq.nlargest(KEPT, hits) for word, hits in both.items()})
+        return merged
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Tops:
+        """The other way of `to_json`."""
+        counts = {name: content[name] for name in ("documents", "passages", "tokens", "faults")}
+        hits = {
+            name: {word: [_hit(one) for one in found] for word, found in content[name].items()}
+            for name in ("by_passage", "by_token")
+        }
+        return cls(**counts, **hits)
+
+
+def _hit(content: dict[str, Any]) -> Hit:
+    return Hit(**{**content, "pieces": tuple(content["pieces"]), "values": tuple(content["values"])})
+
+
+def sweep(
+    model: LanguageModel,
+    vectors: EmotionVectors,
+    corpus: Iterable[Found],
+    state: Path,
+    *,
+    progress: Callable[[Tops], None] | None = None,
+    complain: Callable[[ForeshockError], None] | None = None,
+) -> Tops:
+    """Read a corpus at the reading layer and keep what reads highest.
+
+    Args:
+        corpus: documents in a fixed order, as `texts.corpus.documents` gives them.
+        state: where progress is kept; a file left by an earlier run of the same sweep is gone on from.
+        progress: called after every block. complain: called for each document that cannot be read.
+
+    Raises:
+        WrongModel: the vectors were made on another model.
+        OutputError: `state` belongs to a sweep with other vectors, or cannot be written.
+    """
+    vectors.check_model(model.fingerprint, model.name)
+    tops, documents = _resumed(state, vectors), iter(corpus)
+    for _ in itertools.islice(documents, tops.documents):
+        pass  # read by an earlier run
+    while block := list(itertools.islice(documents, BLOCK)):
+        found = Tops(documents=len(block))
+        texts: list[tuple[str, Tokens]] = []
+        for place, document in block:
+            try:
+                texts += ((place, part) for part in _parts(model, document))
+            except ForeshockError as problem:
+                found.faults += 1
+                if complain:
+                    complain(problem)
+        tops = tops + found + _read_block(model, vectors, texts)
+        write_text(state, json.dumps({"vectors": vectors.manifest, "tops": tops.to_json()}, allow_nan=False))
+        if progress:
+            progress(tops)
+    return tops
+
+
+def _resumed(state: Path, vectors: EmotionVectors) -> Tops:
+    if not state.is_file():
+        return Tops()
+    try:
+        content = json.loads(state.read_text(encoding="utf-8"))
+        tops = Tops.from_json(content["tops"])
+    except (ValueError, KeyError, TypeError):
+        raise OutputError(f"{state} is no state of a sweep; delete it, or choose another folder.") from None
+    if content["vectors"] != vectors.manifest:
+        raise OutputError(f"{state} belongs to a sweep with other vectors; delete it, or choose another folder.")
+    return tops
+
+
+def _parts(model: LanguageModel, document: Any) -> Iterator[Tokens]:
+    """A document as passages of at most `WINDOW` tokens."""
+    if isinstance(document, ForeshockError):
+        raise document
+    if not isinstance(document, str):
+        yield model.encode_transcript(document)
+        return
+    spans = model.tokenizer(document, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    starts = [start for start, _ in spans["offset_mapping"]][::WINDOW] or [0]
+    for start, end in itertools.pairwise([*starts, len(document)]):
+        if document[start:end].strip():
+            yield model.encode(document[start:end])
+
+
+def _read_block(model: LanguageModel, vectors: EmotionVectors, texts: list[tuple[str, Tokens]]) -> Tops:
+    tops = Tops(passages=len(texts), tokens=sum(len(tokens) for _, tokens in texts))
+    if not texts:
+        return tops
+    hits: list[tuple[str, Readings]] = []
+    for (place, _), readings in zip(texts, read(model, vectors, [tokens for _, tokens in texts]), strict=True):
+        hits.append((place, readings))
+    means = np.array([readings.values[readings.counted()].mean(0) for _, readings in hits])
+    peaks = np.array([np.where(r.counted()[:, None], r.values, -np.inf).max(0) for _, r in hits])
+    for k, word in enumerate(hits[0][1].emotions):
+        best = np.argsort(-means[:, k], kind="stable")[:KEPT]
+        tops.by_passage[word] = [_shown(*hits[row], k, float(means[row, k])) for row in best]
+        best = np.argsort(-peaks[:, k], kind="stable")[:KEPT]
+        tops.by_token[word] = [_shown(*hits[row], k, float(peaks[row, k]), peak=True) for row in best]
+    return tops
+
+
+def _shown(place: str, readings: Readings, emotion: int, reading: float, peak: bool = False) -> Hit:
+    values = readings.values[:, emotion]
+    token = int(np.where(readings.counted(), values, -np.inf).argmax()) if peak else None
+    pieces = tuple(readings.tokens.pieces())
+    return Hit(round(reading, 4), place, pieces, tuple(round(float(value), 2) for value in values), token)
