@@ -72,12 +72,12 @@ class Tops:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Tops:
         """The other way of `to_json`."""
-        counts = {name: content[name] for name in ("documents", "passages", "tokens", "faults")}
-        hits = {
-            name: {word: [_hit(one) for one in found] for word, found in content[name].items()}
+        passages, tokens = (
+            {word: [_hit(one) for one in found] for word, found in content[name].items()}
             for name in ("by_passage", "by_token")
-        }
-        return cls(**counts, **hits)
+        )
+        counts: list[int] = [content[name] for name in ("documents", "passages", "tokens", "faults")]
+        return cls(*counts, by_passage=passages, by_token=tokens)
 
 
 def _hit(content: dict[str, Any]) -> Hit:
@@ -163,13 +163,14 @@ def _read_block(model: LanguageModel, vectors: EmotionVectors, texts: list[tuple
     peaks = np.array([np.where(r.counted()[:, None], r.values, -np.inf).max(0) for _, r in hits])
     for k, word in enumerate(hits[0][1].emotions):
         best = np.argsort(-means[:, k], kind="stable")[:KEPT]
-        tops.by_passage[word] = [_shown(*hits[row], k, float(means[row, k])) for row in best]
+        tops.by_passage[word] = [_shown(hits[row], k, float(means[row, k])) for row in best]
         best = np.argsort(-peaks[:, k], kind="stable")[:KEPT]
-        tops.by_token[word] = [_shown(*hits[row], k, float(peaks[row, k]), peak=True) for row in best]
+        tops.by_token[word] = [_shown(hits[row], k, float(peaks[row, k]), peak=True) for row in best]
     return tops
 
 
-def _shown(place: str, readings: Readings, emotion: int, reading: float, peak: bool = False) -> Hit:
+def _shown(read_at: tuple[str, Readings], emotion: int, reading: float, peak: bool = False) -> Hit:
+    place, readings = read_at
     values = readings.values[:, emotion]
     token = int(np.where(readings.counted(), values, -np.inf).argmax()) if peak else None
     pieces = tuple(readings.tokens.pieces())
