@@ -72,12 +72,10 @@ class Tops:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Tops:
         """The other way of `to_json`."""
-        passages, tokens = (
-            {word: [_hit(one) for one in found] for word, found in content[name].items()}
-            for name in ("by_passage", "by_token")
-        )
-        counts: list[int] = [content[name] for name in ("documents", "passages", "tokens", "faults")]
-        return cls(*counts, by_passage=passages, by_token=tokens)
+        tops = cls(content["documents"], content["passages"], content["tokens"], content["faults"])
+        for name, kept in (("by_passage", tops.by_passage), ("by_token", tops.by_token)):
+            kept.update({word: [_hit(one) for one in hits] for word, hits in content[name].items()})
+        return tops
 
 
 def _hit(content: dict[str, Any]) -> Hit:
