@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +121,21 @@ def test_an_unwritable_folder_is_said_before_the_work(tmp_path: Path) -> None:
     assert "could not be written" in run("study", "--out", tmp_path / "file" / "deep", code=2).stderr
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
+    plant_folder: Path, texts: Path, tmp_path: Path
+) -> None:
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a file that grows beyond this fails to be written
+
+    command = [*FORESHOCK, "study", plant_folder, "--texts", texts, "--out", tmp_path, "--only", "reliability"]
+    done = subprocess.run(
+        command, capture_output=True, preexec_fn=no_room, env={**os.environ, "FORESHOCK_CACHE": str(tmp_path)}
+    )
+    assert done.returncode == 2 and b"could not be written" in done.stderr and b"Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    run(*command[3:], "--dtype", "float32")  # with room again the same words finish
+
+
 def test_read_refuses_another_model_and_an_empty_source(folder: Path, tmp_path: Path) -> None:
     other = run(
         "read", "w1 w2", "--vectors", folder / "vectors.safetensors", "--model", "SmolLM2-135M-Instruct", code=2
@@ -126,6 +143,25 @@ def test_read_refuses_another_model_and_an_empty_source(folder: Path, tmp_path: 
     assert "These vectors were made on" in other.stderr
     (tmp_path / "empty.jsonl").write_text("\n")
     assert "holds no text" in run("read", tmp_path / "empty.jsonl", code=2).stderr
+
+
+def test_the_reference_of_commands_is_current(tmp_path: Path) -> None:
+    """`make docs` writes docs/cli.md from the commands' own help."""
+    written = tmp_path / "cli.md"
+    command = [
+        "foreshock.cli",
+        "utils",
+        "docs",
+        "--name",
+        "foreshock",
+        "--title",
+        "The command line",
+        "--output",
+        written,
+    ]
+    subprocess.run([sys.executable, "-m", "typer", *command], check=True, capture_output=True)
+    kept = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert written.read_text() == kept.read_text(), "run `make docs`"
 
 
 def test_help_version_and_completion() -> None:

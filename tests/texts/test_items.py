@@ -7,7 +7,16 @@ from collections import Counter
 from itertools import combinations
 
 from foreshock.emotions import catalogue, core, lookup
-from foreshock.texts import activities, bindings, deflections, exchanges, negations, neutral_dialogues, scales, scenarios
+from foreshock.texts import (
+    activities,
+    bindings,
+    deflections,
+    exchanges,
+    negations,
+    neutral_dialogues,
+    scales,
+    scenarios,
+)
 
 
 def names(emotion: str, text: str) -> list[str]:
@@ -23,7 +32,7 @@ def test_every_item_has_an_id_of_its_own() -> None:
 
 
 def test_three_scenarios_for_each_core_emotion_none_named() -> None:
-    assert Counter(s.emotion for s in scenarios()) == Counter({word: 3 for word in core()})
+    assert Counter(s.emotion for s in scenarios()) == Counter(dict.fromkeys(core(), 3))
     named = {s.id: found for s in scenarios() if (found := names(s.emotion, s.text))}
     assert not named
     assert all(15 <= len(s.text.split()) <= 80 for s in scenarios())
@@ -49,7 +58,7 @@ def test_speakers_emotions_are_assigned_independently_and_never_named() -> None:
 
 
 def test_deflections_show_another_emotion_than_is_felt() -> None:
-    assert Counter(d.felt for d in deflections()) == Counter({word: 6 for word in {d.felt for d in deflections()}})
+    assert Counter(d.felt for d in deflections()) == Counter(dict.fromkeys({d.felt for d in deflections()}, 6))
     assert len(deflections()) == 90 and all(d.felt != d.shown and len(d.turns) == 3 for d in deflections())
     for item in deflections():
         assert not names(item.felt, item.situation + " ".join(item.turns)), item.id
@@ -86,7 +95,9 @@ def test_sixty_four_activities_in_eight_groups() -> None:
 
 def test_items_do_not_repeat_one_another() -> None:
     texts = [s.text for s in scenarios()] + [b.text for b in bindings()] + [" ".join(e.turns) for e in exchanges()]
-    runs = Counter(run for text in texts for run in {tuple(text.lower().split()[k : k + 6]) for k in range(len(text.split()) - 5)})
+    runs = Counter(
+        run for text in texts for run in {tuple(text.lower().split()[k : k + 6]) for k in range(len(text.split()) - 5)}
+    )
     assert max(runs.values()) <= 3, runs.most_common(3)
     openings = [tuple(s.text.lower().split()[:5]) for s in scenarios()]
     assert not [pair for pair in combinations(openings, 2) if pair[0] == pair[1]]
