@@ -45,6 +45,7 @@ format: install
 bench: install ## extraction against the ceiling and two peers, cold start, memory
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.preferences
 
 docs: install ## writes docs/cli.md from the commands' help, then builds the site into site/
 	$(BIN)/typer foreshock.cli utils docs --name foreshock --title "The command line" --output docs/cli.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import altair as alt
@@ -28,8 +29,9 @@ def lines(
     if series:
         legend = alt.Legend(orient="bottom", columns=2, symbolType="stroke")
         order = list(dict.fromkeys(row[series] for row in rows))
-        encoding["color"] = alt.Color(f"{series}:N", sort=order, title=None, legend=legend)
-        encoding["strokeDash"] = alt.StrokeDash(f"{series}:N", sort=order, title=None, legend=legend)
+        met = alt.Scale(domain=order)  # not `sort`, with which colour and dash would have a legend each
+        encoding["color"] = alt.Color(f"{series}:N", scale=met, title=None, legend=legend)
+        encoding["strokeDash"] = alt.StrokeDash(f"{series}:N", scale=met, title=None, legend=legend)
     chart: Any = base.encode(**encoding)
     if mark_x is not None:
         rule = alt.Chart(_data([{x: mark_x}])).mark_rule(color=RED, strokeDash=[4, 4]).encode(x=f"{x}:Q")
@@ -137,8 +139,11 @@ def panels(
     high, last = max(1e-9, *(abs(row[y]) for row in rows)), max(row[x] for row in rows)
     placed = [row | {"at": 0.4 * row[y] / high - names.index(row[panel])} for row in rows]
     ends = _apart([row for row in placed if row[x] == last and row[dash] != faint])
-    legend = alt.Legend(orient="bottom", title=None)
-    wide, tall = alt.Scale(domain=[0, 1.28 * last], nice=False), alt.Scale(domain=[-len(names) + 0.5, 0.56], nice=False)
+    legend = alt.Legend(orient="bottom", title=None, symbolType="stroke")
+    wide, tall = (
+        alt.Scale(domain=[-0.04 * last, 1.28 * last], nice=False),
+        alt.Scale(domain=[-len(names) + 0.5, 0.56], nice=False),
+    )
     tint = alt.Color(f"{colour}:N", scale=alt.Scale(range=[BLUE, ORANGE]), legend=legend)
 
     def at(rows: Rows) -> Any:
@@ -148,7 +153,7 @@ def panels(
     drawn = at(placed).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
     drawn = drawn.encode(
         color=tint,
-        strokeDash=alt.StrokeDash(f"{dash}:N", sort=[rows[0][dash], faint], legend=legend),
+        strokeDash=alt.StrokeDash(f"{dash}:N", scale=alt.Scale(domain=[rows[0][dash], faint]), legend=legend),
         opacity=alt.condition(alt.datum[dash] == faint, alt.value(0.35), alt.value(1)),
         detail=[f"{panel}:N", f"{series}:N"],
         tooltip=_tips(rows),
@@ -163,11 +168,12 @@ def panels(
 
 
 def _apart(rows: Rows, least: float = 0.1) -> list[dict[str, Any]]:
-    """Labels moved up or down so that none lies on another; around the middle of those that stood together."""
-    shown: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: float(row["at"])):
-        lowest = shown[-1]["at"] + least if shown else row["at"]
-        shown.append(row | {"at": max(row["at"], lowest)})
+    """Labels moved up and down until none lies on another."""
+    shown = sorted((dict(row) for row in rows), key=lambda row: float(row["at"]))
+    for _ in range(100):
+        for low, high in pairwise(shown):
+            overlap = max(0.0, least - (high["at"] - low["at"]))
+            low["at"], high["at"] = low["at"] - overlap / 2, high["at"] + overlap / 2
     return shown
 
 

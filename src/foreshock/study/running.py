@@ -14,7 +14,19 @@ from foreshock.emotions import lookup
 from foreshock.errors import StudyError
 from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study import agreement, axes, baselines, binding, clusters, locality, logit_lens, own_words, reliability, separability
+from foreshock.study import (
+    agreement,
+    axes,
+    baselines,
+    binding,
+    clusters,
+    locality,
+    logit_lens,
+    own_words,
+    preferences,
+    reliability,
+    separability,
+)
 from foreshock.study.crossval import best_layer
 from foreshock.study.finding import Finding, corrected
 from foreshock.study.provenance import provenance
@@ -37,6 +49,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "own-words": own_words.run,
     "locality": locality.run,
     "binding": binding.run,
+    "preferences": preferences.run,
 }
 """Every experiment by the name that `--only` knows, in the order of the report."""
 Announce = Callable[[str], None]
