@@ -52,7 +52,9 @@ def test_the_design_is_balanced_over_every_emotion() -> None:
         own = stories([emotion], split="fit")
         for field in ("person", "tense", "gender", "setting", "stakes"):
             assert sorted(Counter(getattr(p, field) for p in own).values()) == [4, 4], (emotion, field)
-        assert len({p.age for p in own}) == 8 and len({p.place for p in own}) >= 6
+        minors = {p.age for p in own} & {"child (6-12)", "teenager"}
+        assert len({p.age for p in own}) == (6 if emotion == "aroused" else 8) and len({p.place for p in own}) >= 6
+        assert len(minors) == (0 if emotion == "aroused" else 2), emotion  # grown people only where it is about desire
 
 
 def words(text: str) -> list[str]:
