@@ -31,7 +31,9 @@ def main(seeds: int = 5, everything: bool = False) -> None:
         write_study(study, Path("study") / f"null-{seed}")
         held = [finding.id for finding in study.findings if finding.verdict == "holds"]
         false, claims = false + len(held), claims + len(study.findings)
-        rows.append([model.name, str(len(study.findings)), ", ".join(held) or "none", f"{time.perf_counter() - begun:.0f} s"])
+        rows.append(
+            [model.name, str(len(study.findings)), ", ".join(held) or "none", f"{time.perf_counter() - begun:.0f} s"]
+        )
     show("Claims that hold on models that have learnt nothing", ["model", "claims", "hold", "took"], rows)
     print(f"{false} of {claims} claims hold: a false-positive rate of {false / claims:.1%}")
     save("null_study", {"false_positives": false / claims}, {"claims": claims, "held": false, "seeds": seeds})

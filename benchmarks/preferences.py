@@ -13,7 +13,7 @@ from benchmarks.measuring import interleaved, median, save, show
 from foreshock.model import LanguageModel, open_model
 from foreshock.model.proofs import difference
 from foreshock.model.shared_prefix import BUDGET, next_token_logits
-from foreshock.study.choices import Letters, find_letters, prompts_of
+from foreshock.study.measures.choices import Letters, find_letters, prompts_of
 from foreshock.texts import builtin
 
 FIRSTS = 2

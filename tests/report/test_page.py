@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from foreshock.model.planted import Planted
 from foreshock.report.folder import write_study
 from foreshock.report.page import figure, tinted
 from foreshock.study.running import Study, run_study
-from foreshock.texts import Library
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>{{ 7*7 }}\u202e"
@@ -24,7 +24,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 @pytest.fixture(scope="module")
 def study(plant: Planted) -> Study:
     hostile = [p.model_copy(update={"text": f"{p.text} {HOSTILE}", "topic": p.topic + HOSTILE}) for p in plant.passages]
-    return run_study(plant.model, Library(hostile, plant.neutral))
+    return run_study(plant.model, replace(plant.library, stories=hostile))
 
 
 @pytest.fixture(scope="module")

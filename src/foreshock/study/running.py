@@ -14,20 +14,24 @@ from foreshock.emotions import lookup
 from foreshock.errors import StudyError
 from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study import (
+from foreshock.study.crossval import best_layer
+from foreshock.study.experiments import (
     agreement,
     axes,
     baselines,
     binding,
     clusters,
+    deflection,
+    intensity,
     locality,
     logit_lens,
     own_words,
     preferences,
     reliability,
+    scenarios,
     separability,
+    speakers,
 )
-from foreshock.study.crossval import best_layer
 from foreshock.study.finding import Finding, corrected
 from foreshock.study.provenance import provenance
 from foreshock.study.subject import Subject
@@ -47,8 +51,12 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "axes": axes.run,
     "agreement": agreement.run,
     "own-words": own_words.run,
+    "scenarios": scenarios.run,
+    "intensity": intensity.run,
     "locality": locality.run,
     "binding": binding.run,
+    "speakers": speakers.run,
+    "deflection": deflection.run,
     "preferences": preferences.run,
 }
 """Every experiment by the name that `--only` knows, in the order of the report."""

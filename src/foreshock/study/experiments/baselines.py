@@ -12,9 +12,9 @@ from foreshock.model import EMBEDDING
 from foreshock.model.sentence_embedder import INSTALL, NAME, embed_sentences, embedder_folder
 from foreshock.study import charts
 from foreshock.study.crossval import Scores, Skill, fitted_on, folds, held_out, skill, split_topics
+from foreshock.study.experiments.separability import bag_of_words
 from foreshock.study.finding import Finding
 from foreshock.study.nulls import against, bootstrap, correlation, generator
-from foreshock.study.separability import bag_of_words
 from foreshock.study.subject import Arrays, Subject
 from foreshock.vectors.estimation import estimate, unit
 

@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from foreshock.model import EMBEDDING
-from foreshock.study import carry_over, charts
+from foreshock.study import charts
 from foreshock.study.crossval import auroc
+from foreshock.study.experiments import carry_over
 from foreshock.study.finding import Chart, Finding
-from foreshock.study.messages import PLACES, Messages, Place
+from foreshock.study.measures.messages import PLACES, Messages, Place
+from foreshock.study.measures.places import Compared, Halves, compared, crosswise
+from foreshock.study.measures.readout import Values, correlations, readings_at, standardised
 from foreshock.study.nulls import against, bootstrap, corrected_p, generator, random_directions
-from foreshock.study.places import Compared, Halves, compared, crosswise
-from foreshock.study.readout import Values, correlations, readings_at, standardised
 from foreshock.study.subject import Subject
 from foreshock.vectors.estimation import unit
 

@@ -13,13 +13,13 @@ from transformers import LlamaForCausalLM
 
 from foreshock.model import EMBEDDING, LanguageModel
 from foreshock.model.planted import Planted
-from foreshock.study import carry_over, locality
 from foreshock.study.crossval import best_layer
+from foreshock.study.experiments import carry_over, locality
 from foreshock.study.finding import Finding, judge
-from foreshock.study.messages import Messages, _unpacked
+from foreshock.study.measures.messages import Messages, _unpacked
+from foreshock.study.measures.places import UNKNOWN, Compared, compared
+from foreshock.study.measures.readout import correlations
 from foreshock.study.nulls import against, generator
-from foreshock.study.places import UNKNOWN, Compared, compared
-from foreshock.study.readout import correlations
 from foreshock.study.subject import Subject
 from foreshock.texts import Library
 from foreshock.vectors.fitting import fit_vectors

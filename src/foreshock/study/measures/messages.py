@@ -14,8 +14,8 @@ from foreshock.errors import TextError
 from foreshock.model import EMBEDDING, Tokens
 from foreshock.model.chat import reply_places
 from foreshock.model.generation import generate
+from foreshock.study.measures.places import Halves, halves
 from foreshock.study.nulls import generator
-from foreshock.study.places import Halves, halves
 from foreshock.study.subject import Arrays, Subject
 from foreshock.texts import Turn
 

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 
 from foreshock.study import charts
 from foreshock.study.finding import Finding
+from foreshock.study.measures.words import own_tokens
 from foreshock.study.nulls import against, bootstrap, generator, random_directions
 from foreshock.study.subject import Subject
-from foreshock.study.words import own_tokens
 from foreshock.vectors.estimation import unit
 
 DIRECTIONS = 200

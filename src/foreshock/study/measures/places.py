@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from foreshock.study.crossval import fitted_on, split_topics
+from foreshock.study.measures.readout import standardised
 from foreshock.study.nulls import bootstrap
-from foreshock.study.readout import standardised
 from foreshock.study.subject import Subject
 
 LEAST_KEPT = 1e-4

@@ -14,10 +14,10 @@ import numpy as np
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.finding import Chart, Finding
+from foreshock.study.measures.steering_range import COHERENT, Range, choose_range
+from foreshock.study.measures.words import Effects, specific, specific_of_each, word_effects
 from foreshock.study.nulls import against, bootstrap, corrected_p, generator, random_directions
-from foreshock.study.steering_range import COHERENT, Range, choose_range
 from foreshock.study.subject import Arrays, Subject
-from foreshock.study.words import Effects, specific, specific_of_each, word_effects
 from foreshock.vectors.estimation import unit
 
 FRAMES = (

@@ -13,11 +13,12 @@ import transformers as hf
 
 from foreshock.model import LanguageModel
 from foreshock.model.planted import CUES, EMOTIONS, TOPICS, Planted, cue, planted
-from foreshock.study import choices, preferences
-from foreshock.study.choices import ELO, Choices, find_letters
 from foreshock.study.crossval import best_layer
+from foreshock.study.experiments import preferences
+from foreshock.study.experiments.preferences import own_words
 from foreshock.study.finding import Finding
-from foreshock.study.preferences import own_words
+from foreshock.study.measures import choices
+from foreshock.study.measures.choices import ELO, Choices, find_letters
 from foreshock.study.subject import Subject
 from foreshock.texts import Library, Turn
 from foreshock.texts.schema import Activity

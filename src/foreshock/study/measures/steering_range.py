@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from foreshock.model.continuation import Continuation
+from foreshock.study.measures.words import specific_of_each, word_effects
 from foreshock.study.nulls import generator
 from foreshock.study.subject import Arrays, Subject
-from foreshock.study.words import specific_of_each, word_effects
 from foreshock.vectors.estimation import unit
 
 FRAMES = ("Well, to be honest I feel", "Everyone could see that the driver was")

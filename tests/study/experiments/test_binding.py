@@ -12,8 +12,8 @@ from transformers import LlamaForCausalLM
 
 from foreshock.model import LanguageModel
 from foreshock.model.planted import EMOTIONS, FILLERS, Planted, cue
-from foreshock.study import binding
 from foreshock.study.crossval import best_layer
+from foreshock.study.experiments import binding
 from foreshock.study.finding import Finding
 from foreshock.study.subject import Subject
 from foreshock.texts import Library

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from foreshock.model.planted import Planted
-from foreshock.study import steering_range
+from foreshock.study.measures import steering_range
+from foreshock.study.measures.words import specific, specific_of_each
 from foreshock.study.running import run_study
-from foreshock.study.words import specific, specific_of_each
 from foreshock.texts import Library
 
 

@@ -14,11 +14,11 @@ from foreshock.activations import Span
 from foreshock.emotions import lookup
 from foreshock.model import EMBEDDING, Tokens
 from foreshock.study import charts
-from foreshock.study.axes import ratings
-from foreshock.study.choices import Choices, ask
+from foreshock.study.experiments.axes import ratings
 from foreshock.study.finding import Chart, Finding
+from foreshock.study.measures.choices import Choices, ask
+from foreshock.study.measures.readout import correlations, readings_at, standardised
 from foreshock.study.nulls import against, bootstrap, corrected_p, correlation, generator, random_directions
-from foreshock.study.readout import correlations, readings_at, standardised
 from foreshock.study.subject import Subject
 from foreshock.texts.schema import Activity, Turn
 

@@ -14,8 +14,8 @@ from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.crossval import auroc
 from foreshock.study.finding import Chart, Finding
+from foreshock.study.measures.readout import readings_at
 from foreshock.study.nulls import against, bootstrap, corrected_p, generator, shuffled_within
-from foreshock.study.readout import readings_at
 from foreshock.study.subject import Subject
 from foreshock.texts import Passage
 from foreshock.vectors.estimation import estimate, numbered

@@ -12,8 +12,8 @@ from foreshock.activations import Spanned
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.finding import Finding
+from foreshock.study.measures.readout import readings_at, standardised
 from foreshock.study.nulls import against, bootstrap, generator
-from foreshock.study.readout import readings_at, standardised
 from foreshock.study.subject import Subject
 from foreshock.texts.schema import Binding, Negation
 

@@ -1,0 +1,1 @@
+"""The experiments: each `run(subject)` gives back findings with their nulls and computed verdicts."""

@@ -1,0 +1,1 @@
+"""What several experiments measure with: readings at places, replies, dialogues, choices, steered next words."""
