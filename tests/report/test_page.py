@@ -13,8 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from foreshock.model.planted import Planted
 from foreshock.report.folder import write_study
-from foreshock.report.page import figure, tinted
+from foreshock.report.page import figure, render_sweep, tinted
 from foreshock.study.running import Study, run_study
+from foreshock.sweep import Hit, Tops
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>{{ 7*7 }}\u202e"
@@ -96,3 +97,19 @@ def test_a_story_offers_its_own_emotion_first(study: Study) -> None:
 )
 def test_figures(value: float | str | None, shown: str) -> None:
     assert figure(value) == shown
+
+
+def test_the_page_of_a_sweep_runs_nothing_a_text_says(browser: Browser, tmp_path: Path) -> None:
+    hit = Hit(1.5, f"a{HOSTILE}, line 1", ("w1 ", HOSTILE, " w2"), (0.5, 7.0, -7.0), token=1)
+    tops = Tops(1, 1, 3, 0, {"calm": [hit], "sad": [hit]}, {"calm": [hit], "sad": []})
+    path = tmp_path / "sweep.html"
+    path.write_text(render_sweep(tops, {"model": {"name": HOSTILE}}, HOSTILE))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(f"file://{path}")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("section:visible").count() == 1 and page.locator("section:visible .card").count() == 2
+    page.locator("#emotion").select_option("sad")
+    assert page.locator("section:visible .card").count() == 1
+    assert "window.pwned" in page.locator("section:visible .story").first.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()

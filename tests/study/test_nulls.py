@@ -26,6 +26,7 @@ def test_random_directions_have_length_1_and_lie_in_the_span() -> None:
 def test_p_counts_draws_at_least_as_extreme_and_is_never_0() -> None:
     assert against("x", 2.0, [1.0] * 99).p == 0.01
     assert against("x", 2.0, [1.0] * 50 + [2.0] * 49).p == 0.5
+    assert against("x", float("nan"), [0.0] * 99).p == 1
     assert generator(3, "a").random() == generator(3, "a").random() != generator(3, "b").random()
 
 

@@ -41,10 +41,14 @@ def random_directions(
 
 
 def against(kind: str, estimate: float, draws: Sequence[float]) -> Null:
-    """The null whose draws these are, with the one-sided p-value of an estimate that is claimed large."""
+    """The null whose draws these are, with the one-sided p-value of an estimate that is claimed large.
+
+    An estimate that could not be computed gets p = 1.
+    """
     values = np.asarray(draws, float)
     values = values[np.isfinite(values)]
-    p = (1 + np.sum(values >= estimate)) / (1 + len(values))
+    extreme = np.sum(values >= estimate) if np.isfinite(estimate) else len(values)
+    p = (1 + extreme) / (1 + len(values))
     return Null(kind, len(values), float(values.mean()), float(np.quantile(values, 0.99)), float(p))
 
 

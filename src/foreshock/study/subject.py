@@ -96,15 +96,22 @@ class Subject:
         return self._memory[key]
 
     def kept(self, name: str, made_by: Any, compute: Callable[[], Arrays]) -> Arrays:
-        """The arrays that `compute` gives, from the store when the same thing was computed before.
+        """The arrays that `compute` gives; computed once, and not again where the store has them.
 
         Args:
             name: of the work, for its file.
             made_by: everything that the result depends on besides the model, as plain data.
         """
-        if self.store is None:
-            return compute()
-        path = self.store / f"{name}-{_hash([self.model.fingerprint, str(self.model.dtype), made_by])}.safetensors"
+        key = f"{name}-{_hash([self.model.fingerprint, str(self.model.dtype), made_by])}"
+        if key not in self._memory:
+            self._memory[key] = (
+                self._from_store(self.store / f"{key}.safetensors", compute) if self.store else compute()
+            )
+        return self._memory[key]
+
+    @staticmethod
+    def _from_store(path: Path, compute: Callable[[], Arrays]) -> Arrays:
+        """What a finished file holds; a missing or damaged one is computed again."""
         try:
             return load_file(path)
         except (OSError, SafetensorError):
@@ -155,7 +162,11 @@ class Subject:
         """Neutral components at a layer, up to `share` of their variance (the recipe's by default)."""
         if self.neutral is None:
             return np.zeros((0, self.model.hidden), np.float32)
-        return neutral_basis(self.neutral.at(layer), self.recipe.denoise if share is None else share)
+        share = self.recipe.denoise if share is None else share
+        key = f"basis {layer} {share}"
+        if key not in self._memory:
+            self._memory[key] = neutral_basis(self.neutral.at(layer), share)
+        return self._memory[key]
 
     @property
     def fitted(self) -> EmotionVectors:

@@ -12,8 +12,9 @@ from foreshock.model import EMBEDDING
 from foreshock.model.sentence_embedder import INSTALL, NAME, embed_sentences, embedder_folder
 from foreshock.study import charts
 from foreshock.study.crossval import Scores, Skill, fitted_on, folds, held_out, skill, split_topics
-from foreshock.study.experiments.separability import bag_of_words
 from foreshock.study.finding import Finding
+from foreshock.study.measures.bag_of_words import NAME as BAG
+from foreshock.study.measures.bag_of_words import held_out_by_words
 from foreshock.study.nulls import against, bootstrap, correlation, generator
 from foreshock.study.subject import Arrays, Subject
 from foreshock.vectors.estimation import estimate, unit
@@ -41,7 +42,7 @@ def _gain(subject: Subject, sentences: Features | None) -> Finding:
     skills = {
         "readings": skill(subject.chosen.nested, subject.emotion),
         "the model's embedding layer": skill(held_out(subject, EMBEDDING), subject.emotion),
-        "TF-IDF + logistic regression": skill(bag_of_words(subject), subject.emotion),
+        BAG: skill(held_out_by_words(subject), subject.emotion),
     }
     if sentences is not None:
         skills[f"{NAME}, difference of means"] = skill(_means_read(subject, sentences), subject.emotion)

@@ -182,7 +182,7 @@ def _outside(turns: Turns, beyond: bool) -> Finding:
         interval=(float(low), float(high)) if enough and room else None,
         null=against(
             "random directions in the span of the same turns' activations",
-            here.felt if np.isfinite(here.felt) else -np.inf,
+            here.felt,
             _random_shares(subject, layer, x, random),
         ),
         published=None,

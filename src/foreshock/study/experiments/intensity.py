@@ -18,7 +18,7 @@ from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.experiments.scenarios import beside, harder
 from foreshock.study.finding import Chart, Finding
-from foreshock.study.measures.before_reply import OWN_WORDS, Messages, Spot, best_spot, read_messages, readings
+from foreshock.study.measures.before_reply import OWN_WORDS, ReadMessages, Spot, best_spot, read_messages, readings
 from foreshock.study.nulls import against, bootstrap, corrected_p, generator, random_directions
 from foreshock.study.subject import Subject
 from foreshock.texts.schema import Scale
@@ -65,7 +65,7 @@ class Scales:
     items: list[Scale]
     words: list[str]
     """Every emotion that some scale expects to move."""
-    read: Messages
+    read: ReadMessages
 
     def deal(self, rows: Float[np.ndarray, message * any]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Rows of all messages as the message's and the control's of each scale, numbers growing."""

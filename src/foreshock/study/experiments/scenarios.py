@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import comb
 from scipy.stats import rankdata
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.crossval import Scores, auroc, mean_auroc
 from foreshock.study.finding import Chart, Finding, Null
+from foreshock.study.measures.bag_of_words import NAME as BAG
+from foreshock.study.measures.bag_of_words import by_words
 from foreshock.study.measures.before_reply import LAST_TOKEN, OWN_WORDS, Spot, Told, readings, told
 from foreshock.study.measures.readout import standardised
 from foreshock.study.nulls import against, bootstrap, corrected_p, generator, shuffled_within
@@ -64,7 +63,7 @@ def run(subject: Subject) -> list[Finding]:
             "Warm blocks beside the diagonal are emotions that the readings take for one another."
         ),
         baselines={
-            "TF-IDF + logistic regression": mean_auroc(bag, emotion),
+            BAG: mean_auroc(bag, emotion),
             f"{LAST_TOKEN}, reading layer {layer}": mean_auroc(everywhere[Spot(LAST_TOKEN, layer)], emotion),
             f"{OWN_WORDS}, reading layer {layer}": mean_auroc(own_words, emotion),
             f"{OWN_WORDS}, embedding layer": embedding,
@@ -114,9 +113,9 @@ def beside(other: Null) -> str:
 def _bag_of_words(subject: Subject, found: Told) -> Scores:
     """Log-probabilities from the words of the fitted stories of the same emotions."""
     stories = [p for p in subject.passages if p.emotion in set(found.words)]
-    classifier = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=30, max_iter=200))
-    classifier.fit([p.text for p in stories], numbered([p.emotion for p in stories], found.words)[0])
-    return standardised(classifier.predict_log_proba([item.text for item in found.items]))
+    emotion, _ = numbered([p.emotion for p in stories], found.words)
+    texts = [item.text for item in found.items]
+    return standardised(by_words([p.text for p in stories], emotion, texts, len(found.words)))
 
 
 def ranks(scores: Scores, column: Int[np.ndarray, " message"]) -> Ranks:

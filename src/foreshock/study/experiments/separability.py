@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
-from foreshock.study.crossval import Scores, Skill, folds, held_out, mean_auroc, skill
+from foreshock.study.crossval import Scores, Skill, held_out, mean_auroc, skill
 from foreshock.study.finding import Chart, Finding
+from foreshock.study.measures.bag_of_words import NAME, by_words, held_out_by_words
 from foreshock.study.nulls import against, bootstrap, generator, shuffled_within
 from foreshock.study.subject import Subject
-from foreshock.texts import Passage
 from foreshock.vectors.estimation import estimate, numbered
 
 DRAWS = 1000
@@ -36,7 +32,7 @@ def _held_out(subject: Subject) -> Finding:
     random = generator(subject.seed, "separability")
     interval = bootstrap(len(here.auroc), lambda rows: float(np.nanmean(here.auroc[rows])), random)
     draws = _shuffled(subject, chosen, random)
-    words = skill(bag_of_words(subject), subject.emotion)
+    words = skill(held_out_by_words(subject), subject.emotion)
     embedding = skill(held_out(subject, EMBEDDING), subject.emotion)
     recipes = _recipes(subject, chosen)
     return Finding(
@@ -82,8 +78,8 @@ def _on_test_topics(subject: Subject) -> Finding:
     value = float(np.nanmean(here.auroc))
     random = generator(subject.seed, "test topics")
     draws = [mean_auroc(read(shuffled_within(emotion, topic, random)), truth) for _ in range(DRAWS)]
-    fit_texts = [p for p, keep in zip(subject.passages, rows, strict=True) if keep]
-    words = skill(_predict(fit_texts, emotion, subject.test_passages, len(tested)), truth)
+    fit_texts = [p.text for p, keep in zip(subject.passages, rows, strict=True) if keep]
+    words = skill(by_words(fit_texts, emotion, [p.text for p in subject.test_passages], len(tested)), truth)
     embedding = skill(read(emotion, EMBEDDING), truth)
     return Finding(
         id="test-topics",
@@ -102,23 +98,6 @@ def _on_test_topics(subject: Subject) -> Finding:
         floor=float(np.nanmean(embedding.auroc)),
         notes=_beside_words(here, words),
     )
-
-
-def bag_of_words(subject: Subject) -> Scores:
-    """Log-probabilities of TF-IDF with logistic regression on the same folds."""
-    scores = np.empty((len(subject.passages), len(subject.emotions)), np.float32)
-    passages = np.array(subject.passages, object)
-    for test in folds(subject.topic):
-        scores[test] = _predict(passages[~test], subject.emotion[~test], passages[test], len(subject.emotions))
-    return scores
-
-
-def _predict(train: Sequence[Passage], emotion: np.ndarray, test: Sequence[Passage], count: int) -> Scores:
-    classifier = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=30, max_iter=200))
-    classifier.fit([p.text for p in train], emotion)
-    scores = np.full((len(test), count), -np.inf, np.float32)
-    scores[:, classifier[-1].classes_] = classifier.predict_log_proba([p.text for p in test])
-    return scores
 
 
 def _shuffled(subject: Subject, layer: int, random: np.random.Generator) -> list[float]:
@@ -142,7 +121,7 @@ def _recipes(subject: Subject, layer: int) -> list[str]:
 
 def _baselines(words: Skill, embedding: Skill) -> dict[str, float]:
     return {
-        "TF-IDF + logistic regression": float(np.nanmean(words.auroc)),
+        NAME: float(np.nanmean(words.auroc)),
         "the model's embedding layer": float(np.nanmean(embedding.auroc)),
     }
 
@@ -182,7 +161,7 @@ def _by_layer(skills: dict[int, Skill], chosen: int, words: Skill, embedding: Sk
         {"layer": k, "AUROC": float(np.nanmean(s.auroc)), "series": "readings", "top-1": s.top1}
         for k, s in skills.items()
     ]
-    flat = {"TF-IDF + logistic regression": words, "embedding layer": embedding}
+    flat = {NAME: words, "embedding layer": embedding}
     for name, s in flat.items():
         rows += [
             {"layer": k, "AUROC": float(np.nanmean(s.auroc)), "series": name, "top-1": s.top1}

@@ -160,7 +160,7 @@ def _orthogonal(turns: Turns, beyond: bool) -> Finding:
         interval=(float(low), float(high)) if enough else None,
         null=against(
             "who speaks and who is silent swapped at random on each turn",
-            value if np.isfinite(value) else -np.inf,
+            value,
             _mixed(turns, x, first, random),
         ),
         published="nearly orthogonal (no figure)",

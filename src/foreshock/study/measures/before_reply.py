@@ -25,6 +25,7 @@ from foreshock.vectors.estimation import numbered
 
 FOLDS = 3
 """Parts that the messages are dealt into, each with as many messages of every emotion."""
+LAST_WORD = "message's last word"
 LAST_TOKEN = "last token"
 OWN_WORDS = "mean over the message's words"
 
@@ -40,7 +41,7 @@ class Spot(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
+class ReadMessages:
     """Single user messages, read at every place that may stand for "before the reply" and over their own words."""
 
     places: tuple[str, ...]
@@ -63,7 +64,7 @@ class Told:
     """Number of each message's emotion in `words`."""
     part: Int[np.ndarray, " message"]
     """The fold that each message is dealt to; all 0 when an emotion has a single message."""
-    read: Messages
+    read: ReadMessages
 
     def scores(self, subject: Subject, place: str, layer: int, words: Sequence[str] | None = None) -> Scores:
         """Readings at one spot, each emotion's standardised over the messages, so that none reads high everywhere."""
@@ -88,7 +89,7 @@ class Told:
         return found, chosen
 
 
-def read_messages(subject: Subject, texts: Sequence[str]) -> Messages:
+def read_messages(subject: Subject, texts: Sequence[str]) -> ReadMessages:
     """Read user messages, each laid out up to where the reply would begin."""
     spanned: list[Spanned] = []
     places: dict[str, int] = {}
@@ -97,7 +98,7 @@ def read_messages(subject: Subject, texts: Sequence[str]) -> Messages:
         places = reply_places(tokens)
         own = [k for k, content in enumerate(tokens.content) if content]
         spanned.append((tokens, [*((k, k + 1) for k in places.values()), (own[0], own[-1] + 1)]))
-    return Messages((*places, OWN_WORDS), subject.read(spanned))
+    return ReadMessages((*places, OWN_WORDS), subject.read(spanned))
 
 
 def readings(

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from foreshock.activations import SpanMeans, Spanned
+from foreshock.activations import Spanned
 from foreshock.errors import TextError
 from foreshock.model import EMBEDDING, Tokens
-from foreshock.model.chat import reply_places
 from foreshock.model.generation import generate
+from foreshock.study.measures.before_reply import LAST_TOKEN, LAST_WORD, OWN_WORDS, ReadMessages, read_messages
 from foreshock.study.measures.places import Halves, halves
 from foreshock.study.nulls import generator
 from foreshock.study.subject import Arrays, Subject
@@ -26,7 +26,7 @@ SPLITS = 4
 SPLITS_BY_LAYER = 2
 """The same at layers that are only charted."""
 Place = Literal["last word", "before the reply", "words"]
-PLACES: tuple[Place, ...] = ("last word", "before the reply", "words")
+PLACES: dict[Place, str] = {"last word": LAST_WORD, "before the reply": LAST_TOKEN, "words": OWN_WORDS}
 Residuals = Float[np.ndarray, "message hidden"]
 
 
@@ -66,12 +66,12 @@ class Messages:
         return [Turn(role="user", content=scenario.text) for scenario in self.subject.library.scenarios]
 
     @cached_property
-    def _means(self) -> SpanMeans:
-        return self.subject.read([(tokens, _places(tokens)) for tokens in self.prompts])
+    def _read(self) -> ReadMessages:
+        return read_messages(self.subject, [scenario.text for scenario in self.subject.library.scenarios])
 
     def at(self, place: Place, layer: int) -> Residuals:
         """Residuals at a place after a layer: at one token, or the mean over the message's own words."""
-        return self._means.at(layer)[PLACES.index(place) :: len(PLACES)]
+        return self._read.at(PLACES[place], layer)
 
     @cached_property
     def replies(self) -> list[str]:
@@ -108,13 +108,6 @@ class Messages:
     def reply(self, layer: int) -> Residuals:
         """Mean residual over each reply's own tokens after a layer, a row for each of `answered`."""
         return self.subject.read([spanned for _, spanned in self._answered]).at(layer)
-
-
-def _places(tokens: Tokens) -> list[tuple[int, int]]:
-    places = reply_places(tokens)
-    own = [k for k, content in enumerate(tokens.content) if content]
-    word, before = places["message's last word"], places["last token"]
-    return [(word, word + 1), (before, before + 1), (own[0], own[-1] + 1)]
 
 
 def _unpacked(kept: Arrays) -> list[str]:
