@@ -24,7 +24,7 @@ def card(
     from rich.table import Table
 
     from foreshock.report.card import load_card
-    from foreshock.report.page import figure, interval
+    from foreshock.report.page import figure, interval, plain
 
     cards = [load_card(path) for path in studies]
     claims = {key: finding for one in reversed(cards) for key, finding in one.findings.items()}
@@ -53,7 +53,7 @@ def card(
             cells.append(
                 f"{figure(found['estimate'])} {interval(found['interval'])}\n{mark[found['verdict']]}" if found else "–"
             )
-        table.add_row(claims[key]["claim"], claims[key]["published"] or "–", *cells)
+        table.add_row(plain(claims[key]["claim"]), claims[key]["published"] or "–", *cells)
     console = Console()
     console.print(table)
     for one in cards:

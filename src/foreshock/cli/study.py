@@ -122,7 +122,7 @@ def _summary(findings: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from foreshock.report.page import figure, interval
+    from foreshock.report.page import figure, interval, plain
 
     table = Table(title=None, header_style="bold", box=None, pad_edge=False)
     for column in ("claim", "here", "95 % interval", "null", "p", "verdict"):
@@ -131,7 +131,7 @@ def _summary(findings: Sequence[Finding]) -> None:
     for f in findings:
         null, p = (figure(f.null.mean), f"{f.null.corrected_p or f.null.p:.3f}") if f.null else ("–", "–")
         table.add_row(
-            f.claim, figure(f.estimate), interval(f.interval), null, p, f"[{colour[f.verdict]}]{f.verdict}[/]"
+            plain(f.claim), figure(f.estimate), interval(f.interval), null, p, f"[{colour[f.verdict]}]{f.verdict}[/]"
         )
     Console().print(table)
 

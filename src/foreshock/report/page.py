@@ -7,13 +7,14 @@ so the page makes no request.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from foreshock.study.finding import Chart, Finding
 
@@ -108,7 +109,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, interval=interval, script=_script)
+    environment.filters.update(figure=figure, interval=interval, script=_script, prose=_prose)
     return environment
 
 
@@ -136,6 +137,16 @@ def png(chart: Chart) -> bytes:
 
 def _responsive(chart: Chart) -> dict[str, Any]:
     return {**chart.spec, "background": "transparent", "autosize": {"type": "fit-x", "contains": "padding"}}
+
+
+def _prose(sentence: str) -> Markup:
+    """A sentence, escaped, with *words* set in italics."""
+    return Markup(re.sub(r"\*([\w' -]+)\*", r"<i>\1</i>", str(escape(sentence))))
+
+
+def plain(sentence: str) -> str:
+    """The same for a terminal: without the marks."""
+    return re.sub(r"\*([\w' -]+)\*", r"\1", sentence)
 
 
 def _script(value: Any) -> Markup:
