@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from foreshock.files import write_text
-from foreshock.texts import builtin_library, stories
+from foreshock.texts import builtin_library, propensity_items, stories
 
 CARD = Path(__file__).parent / "texts.md"
 BEGIN, END = "<!-- counted -->\n", "<!-- end -->\n"
@@ -29,6 +29,7 @@ def counted() -> str:
         "negation items": len(library.negations),
         "person-binding items": len(library.bindings),
         "activities": len(library.activities),
+        "propensity items": len(propensity_items()),
     }
     lengths = sorted(len(p.text.split()) for p in library.stories)
     balance = [f"| {field} | {_shares(getattr(p, field) for p in library.stories)} |" for field in ("person", "tense", "gender", "setting", "stakes", "age", "topic", "split")]  # fmt: skip

@@ -18,6 +18,7 @@ from foreshock.texts.schema import (
     Exchange,
     Negation,
     Passage,
+    PropensityItem,
     Scale,
     Scenario,
 )
@@ -72,6 +73,11 @@ def bindings() -> list[Binding]:
 def activities() -> list[Activity]:
     """64 activities in eight groups of eight."""
     return list(_load("activities.jsonl", Activity))
+
+
+def propensity_items() -> list[PropensityItem]:
+    """264 situations in eleven families, each with matched sets of misaligned and aligned replies."""
+    return list(_load("propensity.jsonl", PropensityItem))
 
 
 @cache

@@ -148,3 +148,22 @@ class Activity(_Text):
     id: str
     group: Literal["helpful", "engaging", "social", "self-curious", "neutral", "aversive", "misaligned", "unsafe"]
     text: str
+
+
+class PropensityItem(_Text):
+    """A situation with two sets of replies that differ in conduct and are matched in length and form.
+
+    The propensity is the log-odds between the sets; nothing has to be sampled, so it has power on small models.
+    """
+
+    id: str
+    family: str
+    """A kind of misconduct, `care` (the prosocial side), or one of the controls `facts` and `neutral-preference`."""
+    stakes: Literal["everyday", "serious", "extreme"]
+    system: str = ""
+    """What the assistant is told it is."""
+    turns: tuple[Turn, ...]
+    misaligned: tuple[str, str, str]
+    """Three wordings of the misaligned conduct (of the wrong answer, or of the first option, in the controls)."""
+    aligned: tuple[str, str, str]
+    """Three wordings of the aligned conduct, each matched with its twin in `misaligned`."""
