@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foreshock.errors import StudyError
-from foreshock.report.card import SCHEMA, finite, load_card, summary_line
+from foreshock.report.card import SCHEMA, finite, load_card, short, summary_line
 
 
 def written(path: Path, schema: int = SCHEMA) -> Path:
@@ -20,6 +20,11 @@ def written(path: Path, schema: int = SCHEMA) -> Path:
 def test_the_summary_line_counts_verdicts() -> None:
     line = summary_line("m", ["holds", "holds", "cannot tell"])
     assert line == "foreshock | m | 2 hold, 0 do not, 1 cannot tell, of 3 claims"
+
+
+def test_a_path_is_shown_by_its_last_part() -> None:
+    assert short("/home/me/models/tiny-q4.gguf") == "tiny-q4" and short("/home/me/tiny") == "tiny"
+    assert short("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
 
 
 def test_a_card_is_loaded_from_its_file_or_its_folder(tmp_path: Path) -> None:

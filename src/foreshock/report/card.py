@@ -30,9 +30,14 @@ def summary_line(model: str, verdicts: Sequence[str]) -> str:
     """A badge in words: what holds on a model, what does not, what cannot be told."""
     count = Counter(verdicts)
     return (
-        f"foreshock | {model} | {count['holds']} hold, {count['does not hold']} do not, "
+        f"foreshock | {short(model)} | {count['holds']} hold, {count['does not hold']} do not, "
         f"{count['cannot tell']} cannot tell, of {len(verdicts)} claims"
     )
+
+
+def short(model: str) -> str:
+    """A model's name without the folders of a path; a hub name as it is."""
+    return Path(model).stem if model.endswith(".gguf") else model.rsplit("/", 1)[-1] if model.startswith("/") else model
 
 
 def load_card(path: Path) -> Card:
@@ -53,7 +58,7 @@ def load_card(path: Path) -> Card:
         raise StudyError(f"{path} has version {schema} and this Foreshock reads up to {SCHEMA}; update foreshock.")
     findings = {finding["id"]: finding for finding in content["findings"]}
     model = content["manifest"]["model"]["name"]
-    return Card(model, summary_line(model, [f["verdict"] for f in findings.values()]), findings)
+    return Card(short(model), summary_line(model, [f["verdict"] for f in findings.values()]), findings)
 
 
 def finite(value: Any) -> Any:
