@@ -1,7 +1,8 @@
 """The study's own false-positive test: the whole study on models that have learnt nothing.
 
-Every claim has to come out *does not hold* or *cannot tell*. Leaves a study's folder for each seed under
-study/null-SEED and prints the rate of claims that hold. Run: python -m benchmarks.null_study [SEEDS] [all]
+Five tiny models with random weights, and one with the embedded model's trained word embeddings and random blocks. Every
+claim has to come out *does not hold* or *cannot tell*. Leaves a study's folder for each under study/null-NAME and
+prints the rate of claims that hold. Run: python -m benchmarks.null_study [SEEDS] [all]
 """
 
 from __future__ import annotations
@@ -10,34 +11,41 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.measuring import save, show
 from foreshock.emotions import core
 from foreshock.model import open_model
-from foreshock.model.untrained import untrained
+from foreshock.model.untrained import stirred, untrained
 from foreshock.report.folder import write_study
 from foreshock.study.running import run_study
 from foreshock.texts import builtin_library, stories
 
 
 def main(seeds: int = 5, everything: bool = False) -> None:
-    """Study `seeds` untrained models, print their verdicts and the rate of false positives."""
-    tokenizer = open_model().tokenizer
-    texts = stories() if everything else stories(core())
+    """Study the models, print their verdicts and the rate of false positives."""
+    embedded = open_model()
+    texts = builtin_library(stories() if everything else stories(core()))
     rows, false, claims = [], 0, 0
-    for seed in range(seeds):
+    for number in range(seeds + 1):
         begun = time.perf_counter()
-        model = untrained(tokenizer, seed)
-        study = run_study(model, builtin_library(texts), seed=seed)
-        write_study(study, Path("study") / f"null-{seed}")
+        model = untrained(embedded.tokenizer, number) if number < seeds else stirred(embedded)
+        folder = Path("study") / f"null-{model.name}"
+        study = run_study(model, texts, seed=number, store=folder / "activations")
+        write_study(study, folder)
         held = [finding.id for finding in study.findings if finding.verdict == "holds"]
         false, claims = false + len(held), claims + len(study.findings)
-        rows.append(
-            [model.name, str(len(study.findings)), ", ".join(held) or "none", f"{time.perf_counter() - begun:.0f} s"]
-        )
-    show("Claims that hold on models that have learnt nothing", ["model", "claims", "hold", "took"], rows)
+        auroc = max(float(np.nanmean(skill.auroc)) for skill in study.skills.values())
+        took = f"{time.perf_counter() - begun:.0f} s"
+        rows.append([model.name, str(len(study.findings)), f"{auroc:.2f}", ", ".join(held) or "none", took])
+    show(
+        "Claims that hold on models that have learnt nothing",
+        ["model", "claims", "best AUROC of a layer", "hold", "took"],
+        rows,
+    )
     print(f"{false} of {claims} claims hold: a false-positive rate of {false / claims:.1%}")
     save("null_study", {"false_positives": false / claims}, {"claims": claims, "held": false, "seeds": seeds})
 
 
 if __name__ == "__main__":
-    main(*(int(arg) for arg in sys.argv[1:2]), everything="all" in sys.argv)
+    main(*(int(arg) for arg in sys.argv[1:] if arg != "all"), everything="all" in sys.argv)

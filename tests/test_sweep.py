@@ -17,7 +17,7 @@ from foreshock import sweep as module
 from foreshock.activations import read_passages
 from foreshock.errors import ForeshockError, OutputError, TextError
 from foreshock.model.planted import EMOTIONS, Planted, cue
-from foreshock.sweep import Tops, sweep
+from foreshock.sweep import sweep
 from foreshock.texts.corpus import Found
 from foreshock.vectors import EmotionVectors
 from foreshock.vectors.fitting import fit_vectors
@@ -82,9 +82,10 @@ def test_faults_are_counted_and_said(plant: Planted, vectors: EmotionVectors, tm
 
 def test_state_of_other_vectors_or_none_is_refused(plant: Planted, vectors: EmotionVectors, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    state.write_text(json.dumps({"vectors": {}, "tops": Tops().to_json()}))
-    with pytest.raises(OutputError, match="other vectors"):
-        sweep(plant.model, vectors, [("a", "w1")], state)
+    sweep(plant.model, vectors, [("a", "w1")], state, corpus_id="one")
+    with pytest.raises(OutputError, match="another corpus"):
+        sweep(plant.model, vectors, [("a", "w1")], state, corpus_id="two")
+    sweep(plant.model, vectors, [("a", "w1")], state, corpus_id="one")
     state.write_text("{")
     with pytest.raises(OutputError, match="no state"):
         sweep(plant.model, vectors, [("a", "w1")], state)

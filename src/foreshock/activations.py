@@ -173,7 +173,7 @@ def _moments(block: dict[str, np.ndarray]) -> Moments:
 
 def _key(model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], budget: int) -> str:
     read = [(text.ids, list(spans)) for text, spans in texts]
-    made_by = [FORMAT, model.fingerprint, str(model.dtype), layers, budget, read]
+    made_by = [FORMAT, model.setup, str(model.dtype), layers, budget, read]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:32]
 
 

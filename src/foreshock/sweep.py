@@ -88,6 +88,7 @@ def sweep(
     corpus: Iterable[Found],
     state: Path,
     *,
+    corpus_id: str = "",
     progress: Callable[[Tops], None] | None = None,
     complain: Callable[[ForeshockError], None] | None = None,
 ) -> Tops:
@@ -96,14 +97,17 @@ def sweep(
     Args:
         corpus: documents in a fixed order, as `texts.corpus.documents` gives them.
         state: where progress is kept; a file left by an earlier run of the same sweep is gone on from.
+        corpus_id: tells this corpus from others (`texts.corpus.identity`).
         progress: called after every block. complain: called for each document that cannot be read.
 
     Raises:
         WrongModel: the vectors were made on another model.
-        OutputError: `state` belongs to a sweep with other vectors, or cannot be written.
+        OutputError: `state` belongs to another sweep (corpus, vectors, model), or cannot be written.
     """
     vectors.check_model(model.fingerprint, model.name)
-    tops, documents = _resumed(state, vectors), iter(corpus)
+    made_by = {"vectors": vectors.manifest, "layer": vectors.reading_layer, "corpus": corpus_id, "window": WINDOW}
+    made_by["model"] = f"{model.setup} {model.dtype}"
+    tops, documents = _resumed(state, made_by), iter(corpus)
     for _ in itertools.islice(documents, tops.documents):
         pass  # read by an earlier run
     while block := list(itertools.islice(documents, BLOCK)):
@@ -111,19 +115,19 @@ def sweep(
         texts: list[tuple[str, Tokens]] = []
         for place, document in block:
             try:
-                texts += ((place, part) for part in _parts(model, document))
+                texts += [(place, part) for part in _parts(model, document)]
             except ForeshockError as problem:
                 found.faults += 1
                 if complain:
                     complain(problem)
         tops = tops + found + _read_block(model, vectors, texts)
-        write_text(state, json.dumps({"vectors": vectors.manifest, "tops": tops.to_json()}, allow_nan=False))
+        write_text(state, json.dumps({"made_by": made_by, "tops": tops.to_json()}, allow_nan=False))
         if progress:
             progress(tops)
     return tops
 
 
-def _resumed(state: Path, vectors: EmotionVectors) -> Tops:
+def _resumed(state: Path, made_by: dict[str, Any]) -> Tops:
     if not state.is_file():
         return Tops()
     try:
@@ -131,8 +135,11 @@ def _resumed(state: Path, vectors: EmotionVectors) -> Tops:
         tops = Tops.from_json(content["tops"])
     except (ValueError, KeyError, TypeError):
         raise OutputError(f"{state} is no state of a sweep; delete it, or choose another folder.") from None
-    if content["vectors"] != vectors.manifest:
-        raise OutputError(f"{state} belongs to a sweep with other vectors; delete it, or choose another folder.")
+    if content.get("made_by") != made_by:
+        raise OutputError(
+            f"{state} belongs to a sweep of another corpus (or of this one before it changed), with other vectors or "
+            "another model; delete it, or choose another folder."
+        )
     return tops
 
 

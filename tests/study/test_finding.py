@@ -38,6 +38,8 @@ def test_a_claim_has_to_rise_above_what_words_alone_give() -> None:
 def test_a_missing_number_gives_cannot_tell() -> None:
     assert judge(float("nan"), (0.7, 0.9), null(0.001), 0.5) == "cannot tell"
     assert judge(0.8, (float("nan"), 0.9), null(0.001), 0.5) == "cannot tell"
+    assert judge(0.9, (0.8, 0.95), null(0.001), 0.7, floor=float("nan")) == "cannot tell"
+    assert judge(0.9, (0.8, 0.95), null(0.001, mean=float("nan")), 0.7) == "cannot tell"
 
 
 def finding(p: float) -> Finding:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock.study.nulls import against, bootstrap, generator, random_directions, shuffled_within
+from foreshock.study.nulls import against, bootstrap, generator, pairs_of, random_directions, shuffled_within
 
 
 @given(st.integers(0, 99))
@@ -28,6 +28,16 @@ def test_p_counts_draws_at_least_as_extreme_and_is_never_0() -> None:
     assert against("x", 2.0, [1.0] * 50 + [2.0] * 49).p == 0.5
     assert against("x", float("nan"), [0.0] * 99).p == 1
     assert generator(3, "a").random() == generator(3, "a").random() != generator(3, "b").random()
+
+
+def test_draws_that_cannot_be_computed_give_no_evidence() -> None:
+    null = against("x", 2.0, [float("nan")] * 99)
+    assert null.p == 1 and null.draws == 0 and np.isnan(null.mean)
+
+
+def test_a_row_drawn_twice_is_no_pair_with_itself() -> None:
+    rows = np.array([3, 5, 3])
+    assert sorted(zip(*pairs_of(rows), strict=True)) == [(0, 1), (1, 2)]
 
 
 def test_the_bootstrap_interval_covers_the_mean_about_95_times_in_100() -> None:

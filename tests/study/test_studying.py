@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,23 @@ def test_texts_without_topics_are_dealt_into_parts(plant: Planted) -> None:
 def test_layers_can_be_chosen(plant: Planted) -> None:
     chosen = run_study(plant.model, Library(plant.passages), layers=[1, 3], only=FIRST)
     assert chosen.vectors.layers == (-1, 1, 3) and chosen.vectors.reading_layer in (1, 3)
+
+
+def test_two_emotions_go_through_every_experiment(plant: Planted) -> None:
+    two = [p for p in plant.passages if p.emotion in ("happy", "calm")]
+    found = run_study(plant.model, replace(plant.library, stories=two))
+    assert {"separability", "cosine-map", "pc1-valence"} <= set(verdicts(found))
+    assert verdicts(found)["cosine-map"] == "cannot tell"
+
+
+def test_test_passages_on_fitted_topics_are_no_test(plant: Planted) -> None:
+    doubled = [*plant.passages, *(p.model_copy(update={"split": "test"}) for p in plant.passages)]
+    assert "test-topics" not in verdicts(run_study(plant.model, Library(doubled), only=FIRST))
+
+
+def test_a_corpus_of_one_topic_an_emotion_ends_with_a_gallery(plant: Planted) -> None:
+    own = [p.model_copy(update={"topic": p.emotion}) for p in plant.passages]
+    assert run_study(plant.model, Library(own), only=FIRST).gallery
 
 
 def test_too_few_emotions_or_passages_are_said(plant: Planted) -> None:

@@ -9,7 +9,7 @@ import polars
 import pytest
 
 from foreshock.errors import TextError
-from foreshock.texts.corpus import PARAGRAPH, documents
+from foreshock.texts.corpus import PARAGRAPH, documents, identity
 
 
 def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
@@ -41,3 +41,13 @@ def test_what_is_no_corpus_is_said(tmp_path: Path) -> None:
         list(documents(tmp_path / "none.jsonl"))
     with pytest.raises(TextError, match="is no corpus"):
         list(documents(tmp_path))
+
+
+def test_a_corpus_is_told_from_others_and_from_itself_after_a_change(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.txt").write_text("one")
+    before = identity(tmp_path / "a")
+    assert before == identity(tmp_path / "a") != identity(tmp_path / "b")
+    (tmp_path / "a" / "train.txt").write_text("one and more")
+    assert identity(tmp_path / "a") != before

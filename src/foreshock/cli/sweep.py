@@ -43,7 +43,7 @@ def sweep(
     from rich.text import Text
 
     from foreshock.files import check_writable, write_text
-    from foreshock.texts.corpus import documents
+    from foreshock.texts.corpus import documents, identity
     from foreshock.vectors import EmotionVectors
 
     folder = out or Path("sweep") / corpus.stem
@@ -70,6 +70,7 @@ def sweep(
             loaded,
             chain([first] if first else [], stream),
             folder / "state.json",
+            corpus_id=identity(corpus),
             progress=shown,
             complain=lambda problem: typer.echo(f"Error: {problem}", err=True),
         )

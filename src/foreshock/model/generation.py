@@ -42,7 +42,10 @@ def _together(model: LanguageModel, prompts: Sequence[Tokens], most: int, temper
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = torch.tensor(prompt.ids)
         mask[row, longest - len(prompt) :] = 1
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": 0.95} if temperature else {"do_sample": False}
+    # A model's own defaults (penalties, a shorter list of candidates) would make its replies another experiment.
+    plain = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    drawn = {"do_sample": True, "temperature": temperature, "top_p": 0.95, "top_k": 0}
+    sampling = {**plain, **(drawn if temperature else {"do_sample": False})}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         out = model.model.generate(

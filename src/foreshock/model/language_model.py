@@ -83,6 +83,17 @@ class LanguageModel:
             digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def setup(self) -> str:
+        """Tells apart all that results on this model depend on: weights, configuration, tokenizer, chat template.
+
+        For naming what is kept; unlike the fingerprint it may change with the version of transformers.
+        """
+        config = self.model.config.to_json_string(use_diff=False)
+        words = getattr(self.tokenizer, "backend_tokenizer", None)
+        parts = (config, words.to_str() if words else "", str(getattr(self.tokenizer, "chat_template", "")))
+        return f"{self.fingerprint}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+
     def encode(self, text: str | Sequence[Turn], reply: bool = False) -> chat.Tokens:
         """Tokens of a text or of chat messages (with `reply`, up to where the reply would begin).
 

@@ -1,15 +1,14 @@
-"""A tiny model with random weights and a real tokenizer: it has learnt nothing, so no claim may hold on it.
-
-What its layers carry is what words alone give, stirred: the study's own false-positive test.
-"""
+"""Models that have learnt nothing of emotions, so that no claim may hold on them: the study's own false-positive test."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from foreshock.model.anatomy import find_anatomy
 from foreshock.model.language_model import LanguageModel
 
 HIDDEN, LAYERS = 64, 8
@@ -32,3 +31,22 @@ def untrained(tokenizer: Any, seed: int = 0) -> LanguageModel:
         eos_token_id=tokenizer.eos_token_id,
     )
     return LanguageModel(LlamaForCausalLM(config), tokenizer, name=f"untrained-{seed}")
+
+
+def stirred(model: LanguageModel, seed: int = 0) -> LanguageModel:
+    """The same model with its trained word embeddings and random blocks: it knows words, and nothing else.
+
+    The harsher control: what its embeddings carry is still there at every layer, so a claim that words alone could
+    give has only its floor to stop it. What the blocks write is small, as at the start of a training.
+    """
+    torch.manual_seed(seed)
+    twin = copy.deepcopy(model.model)
+    blocks = find_anatomy(twin).layers
+    width = 0.02 / (2 * len(blocks)) ** 0.5
+    with torch.no_grad():
+        for parameter in blocks.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, width)
+            else:
+                parameter.fill_(1)
+    return LanguageModel(twin, model.tokenizer, name=f"stirred-{seed}")

@@ -95,7 +95,9 @@ def judge(
     interval lies below what is worthwhile, or the estimate is not above the null's mean. *cannot tell*:
     everything else, and always without interval or null, or where a number is missing.
     """
-    if interval is None or null is None or not all(math.isfinite(v) for v in (estimate, *interval)):
+    if interval is None or null is None:
+        return "cannot tell"
+    if not all(math.isfinite(v) for v in (estimate, *interval, null.mean, floor or 0.0)):
         return "cannot tell"
     p = null.p if null.corrected_p is None else null.corrected_p
     least = null.mean if floor is None else max(null.mean, floor)

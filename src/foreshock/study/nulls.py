@@ -43,13 +43,40 @@ def random_directions(
 def against(kind: str, estimate: float, draws: Sequence[float]) -> Null:
     """The null whose draws these are, with the one-sided p-value of an estimate that is claimed large.
 
-    An estimate that could not be computed gets p = 1.
+    An estimate that could not be computed gets p = 1, and so does any where no draw could be.
     """
     values = np.asarray(draws, float)
     values = values[np.isfinite(values)]
+    if not len(values):
+        return Null(kind, 0, float("nan"), float("nan"), 1.0)
     extreme = np.sum(values >= estimate) if np.isfinite(estimate) else len(values)
     p = (1 + extreme) / (1 + len(values))
     return Null(kind, len(values), float(values.mean()), float(np.quantile(values, 0.99)), float(p))
+
+
+def harder(first: Null, second: Null) -> tuple[Null, Null]:
+    """Two nulls of one claim, the one that is harder to beat first: the verdict is taken against that."""
+    return (first, second) if (first.p, first.upper) >= (second.p, second.upper) else (second, first)
+
+
+def beside(other: Null) -> str:
+    """A note on the null that the verdict is not taken against."""
+    return (
+        f"The verdict is taken against the harder of two nulls; the other, {other.kind}, has mean {other.mean:.2f}, "
+        f"99 % below {other.upper:.2f}, p = {other.p:.4f}."
+    )
+
+
+def dealt_out(table: Float[np.ndarray, "direction word"], random: np.random.Generator, draws: int) -> list[float]:
+    """Mean effect on their word of directions dealt out to the words at random, each word its own draw."""
+    words = np.arange(table.shape[1])
+    return [float(table[random.integers(0, len(table), len(words)), words].mean()) for _ in range(draws)]
+
+
+def shuffled_over(table: Float[np.ndarray, "emotion word"], random: np.random.Generator, draws: int) -> list[float]:
+    """The same when the emotions' own vectors are shuffled, which keeps them as alike as they are."""
+    words = np.arange(len(table))
+    return [float(table[random.permutation(words), words].mean()) for _ in range(draws)]
 
 
 def corrected_p(p: Sequence[float]) -> list[float]:
@@ -68,6 +95,13 @@ def correlation(x: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"]) ->
     return float(np.corrcoef(x, y)[0, 1])
 
 
+def pairs_of(rows: Int[np.ndarray, " sample"]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of all pairs of a sample, without those of a row that was drawn twice with itself."""
+    i, j = np.triu_indices(len(rows), 1)
+    apart = rows[i] != rows[j]
+    return i[apart], j[apart]
+
+
 def bootstrap(
     count: int,
     statistic: Callable[[Int[np.ndarray, " sample"]], float],
@@ -75,6 +109,9 @@ def bootstrap(
     draws: int = 1000,
 ) -> tuple[float, float]:
     """95 % percentile interval of a statistic of `count` units resampled with replacement."""
-    values = [statistic(random.integers(0, count, count)) for _ in range(draws)]
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    values = np.array([statistic(random.integers(0, count, count)) for _ in range(draws)])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

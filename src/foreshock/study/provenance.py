@@ -37,5 +37,8 @@ def provenance(subject: Subject) -> dict[str, Any]:
             "skipped_tokens": SKIP,
         },
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "norms": hashlib.sha256(json.dumps(subject.norms, sort_keys=True).encode()).hexdigest()
+        if subject.norms
+        else None,
         "seed": subject.seed,
     }

@@ -14,7 +14,7 @@ from foreshock.emotions import lookup
 from foreshock.errors import StudyError
 from foreshock.model import LanguageModel
 from foreshock.readings import Readings
-from foreshock.study.crossval import best_layer
+from foreshock.study.crossval import Skill, best_layer
 from foreshock.study.experiments import (
     agreement,
     axes,
@@ -74,6 +74,8 @@ class Study:
     """Stories read by vectors that never saw their topic."""
     seconds: dict[str, float]
     """How long each step took."""
+    skills: dict[int, Skill]
+    """How well each layer tells the emotions apart, leave-one-topic-out."""
 
 
 def run_study(
@@ -120,7 +122,7 @@ def run_study(
                 findings += [replace(finding, experiment=name) for finding in run(subject)]
     with clock("gallery"):
         gallery = _gallery(subject)
-    return Study(subject.fitted, corrected(findings), gallery, clock.seconds)
+    return Study(subject.fitted, corrected(findings), gallery, clock.seconds, subject.choice.skills)
 
 
 def check_names(names: Collection[str]) -> None:
@@ -154,11 +156,13 @@ class _Clock:
 def _gallery(subject: Subject) -> list[tuple[Passage, Readings]]:
     """Stories of different emotions, each read by vectors fitted without its topic (or on fit topics only)."""
     layer = subject.reading_layer
+    fresh = bool(subject.test_passages)
     shown = _spread_out(subject.test_passages or subject.passages)
     texts = [subject.model.encode(p.text) for p in shown]
     gallery = []
     for passage, tokens, hidden in zip(shown, texts, read_tokens(subject.model, texts, layer), strict=True):
-        train = np.array([p.topic != passage.topic or p.topic == "" for p in subject.passages])
+        part = None if fresh else subject.topic[subject.passages.index(passage)]
+        train = subject.topic != part if part is not None else np.ones(len(subject.passages), bool)
         fitted = estimate(
             subject.means.at(layer)[train],
             subject.emotion[train],

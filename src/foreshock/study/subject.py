@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 8
 """Parts that passages without crossed topics are dealt into for cross-validation."""
+FORMAT = 2
+"""Raised when what an experiment keeps comes to mean something else."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -65,8 +67,13 @@ class Subject:
 
     @cached_property
     def test_passages(self) -> list[Passage]:
-        """Passages of the same emotions on topics that never take part in fitting; may be empty."""
-        return [p for p in self.library.stories if p.split == "test" and p.emotion in set(self.emotions)]
+        """Passages of the same emotions on topics that never take part in fitting; may be empty.
+
+        A passage marked `test` on a topic that is fitted is no test of fresh topics and is left out.
+        """
+        emotions, fitted = set(self.emotions), {p.topic for p in self.passages}
+        tests = (p for p in self.library.stories if p.split == "test")
+        return [p for p in tests if p.emotion in emotions and p.topic not in fitted]
 
     @cached_property
     def means(self) -> SpanMeans:
@@ -102,7 +109,7 @@ class Subject:
             name: of the work, for its file.
             made_by: everything that the result depends on besides the model, as plain data.
         """
-        key = f"{name}-{_hash([self.model.fingerprint, str(self.model.dtype), made_by])}"
+        key = f"{name}-{_hash([FORMAT, self.model.setup, str(self.model.dtype), made_by])}"
         if key not in self._memory:
             self._memory[key] = (
                 self._from_store(self.store / f"{key}.safetensors", compute) if self.store else compute()

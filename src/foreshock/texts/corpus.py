@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ Found = tuple[str, Document | ForeshockError]
 """A document's place (`FILE, line 3`) with the document, or with what is wrong with it."""
 
 
+def identity(corpus: Path) -> str:
+    """Tells one corpus from another, and from itself after a change: names, sizes and times of its files."""
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(corpus)]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:24]
+
+
 def documents(corpus: Path) -> Iterator[Found]:
     """Every document of a file, or of all files of a folder in the order of their names.
 
@@ -25,14 +33,18 @@ def documents(corpus: Path) -> Iterator[Found]:
     Raises:
         TextError: there is no such file, or none of a kind that can be read.
     """
+    for path in _files(corpus):
+        yield from _plain(path) if path.suffix.lower() in (".txt", ".md") else _table(path)
+
+
+def _files(corpus: Path) -> list[Path]:
     if corpus.is_dir():
         files = sorted(path for path in corpus.rglob("*") if path.suffix.lower() in KINDS and path.is_file())
     else:
         files = [corpus] if corpus.is_file() else []
     if not files or files[0].suffix.lower() not in KINDS:
         raise TextError(f"{corpus} is no corpus; give a {', '.join(KINDS)} file or a folder of them.")
-    for path in files:
-        yield from _plain(path) if path.suffix.lower() in (".txt", ".md") else _table(path)
+    return files
 
 
 def _table(path: Path) -> Iterator[Found]:

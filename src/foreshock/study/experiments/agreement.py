@@ -9,7 +9,7 @@ from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.crossval import fitted_on, split_topics
 from foreshock.study.finding import Finding
-from foreshock.study.nulls import against, bootstrap, correlation, generator
+from foreshock.study.nulls import against, bootstrap, correlation, generator, pairs_of
 from foreshock.study.subject import Subject
 
 DRAWS = 1000
@@ -40,8 +40,7 @@ def run(subject: Subject) -> list[Finding]:
         return float(np.mean([agreement(chosen, k, rows, permuted) for k in others]))
 
     def resampled(rows: np.ndarray) -> float:
-        kept = np.unique(rows)
-        return overall(kept, kept)
+        return overall(rows, rows)
 
     everyone = np.arange(len(subject.emotions))
     value = overall(everyone, everyone)
@@ -92,6 +91,9 @@ def _half_maps(subject: Subject, random: np.random.Generator) -> tuple[dict[int,
 
 
 def similarity(a: Cosines, b: Cosines, rows: np.ndarray, permuted: np.ndarray) -> float:
-    """Correlation of two cosine maps over the pairs of `rows`, those of `b` under the names `permuted`."""
-    upper = np.triu_indices(len(rows), 1)
+    """Correlation of two cosine maps over the pairs of `rows`, those of `b` under the names `permuted`.
+
+    A row drawn twice is no pair with itself.
+    """
+    upper = pairs_of(rows)
     return correlation(a[np.ix_(rows, rows)][upper], b[np.ix_(permuted, permuted)][upper])

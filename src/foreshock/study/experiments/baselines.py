@@ -15,7 +15,7 @@ from foreshock.study.crossval import Scores, Skill, fitted_on, folds, held_out, 
 from foreshock.study.finding import Finding
 from foreshock.study.measures.bag_of_words import NAME as BAG
 from foreshock.study.measures.bag_of_words import held_out_by_words
-from foreshock.study.nulls import against, bootstrap, correlation, generator
+from foreshock.study.nulls import against, bootstrap, correlation, generator, pairs_of
 from foreshock.study.subject import Arrays, Subject
 from foreshock.vectors.estimation import estimate, unit
 
@@ -135,8 +135,7 @@ def _geometry(subject: Subject, sentences: Features | None) -> Finding:
     value = beyond(here, given, everyone, everyone)
 
     def resampled(rows: np.ndarray) -> float:
-        kept = np.unique(rows)
-        return beyond(here, given, kept, kept)
+        return beyond(here, given, rows, rows)
 
     plain = float(np.mean([_partial(a, b, [], everyone, everyone) for a, b in here]))
     alone = float(np.mean([_partial(a, b, text, everyone, everyone) for a, b in embeddings]))
@@ -184,7 +183,7 @@ def _cosines(directions: Features) -> np.ndarray:
 
 def _partial(a: np.ndarray, b: np.ndarray, given: list[np.ndarray], rows: np.ndarray, permuted: np.ndarray) -> float:
     """Correlation of two maps over pairs of emotions once linear fits on the given maps are taken out of both."""
-    upper = np.triu_indices(len(rows), 1)
+    upper = pairs_of(rows)
     x, y = a[np.ix_(rows, rows)][upper], b[np.ix_(permuted, permuted)][upper]
     known = np.column_stack([np.ones(len(x)), *(g[np.ix_(rows, rows)][upper] for g in given)])
     x = x - known @ np.linalg.lstsq(known, x, rcond=None)[0]

@@ -16,10 +16,9 @@ from scipy.stats import rankdata
 
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
-from foreshock.study.experiments.scenarios import beside, harder
 from foreshock.study.finding import Chart, Finding
 from foreshock.study.measures.before_reply import OWN_WORDS, ReadMessages, Spot, best_spot, read_messages, readings
-from foreshock.study.nulls import against, bootstrap, corrected_p, generator, random_directions
+from foreshock.study.nulls import against, beside, bootstrap, corrected_p, generator, harder, random_directions
 from foreshock.study.subject import Subject
 from foreshock.texts.schema import Scale
 from foreshock.vectors.estimation import unit

@@ -8,10 +8,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.finding import Finding
 from foreshock.study.measures.words import own_tokens
-from foreshock.study.nulls import against, bootstrap, generator, random_directions
+from foreshock.study.nulls import (
+    against,
+    beside,
+    bootstrap,
+    dealt_out,
+    generator,
+    harder,
+    random_directions,
+    shuffled_over,
+)
 from foreshock.study.subject import Subject
 from foreshock.vectors.estimation import unit
 
@@ -32,10 +42,12 @@ def run(subject: Subject) -> list[Finding]:
     drawn = _lens(subject, random_directions(subject.means.at(layer), DIRECTIONS, random))
     # Each draw gives every emotion a random direction and takes the same statistic.
     table = np.array([[_percentile(row, tokens) for tokens in forms] for row in drawn])
-    draws = [
-        float(table[random.integers(0, DIRECTIONS, len(forms)), np.arange(len(forms))].mean()) for _ in range(DRAWS)
-    ]
-    value = float(own.mean())
+    value, floor = float(own.mean()), _figure(subject, EMBEDDING, forms)
+    everyone = np.array([[_percentile(row, tokens) for tokens in forms] for row in logits])
+    null, other = harder(
+        against("random directions in the span of the activations", value, dealt_out(table, random, DRAWS)),
+        against("vectors shuffled over emotions", value, shuffled_over(everyone, random, DRAWS)),
+    )
     ranks = _ranks(logits, forms)
     best, best_value = _best_layer(subject, forms)
     finding = Finding(
@@ -44,15 +56,21 @@ def run(subject: Subject) -> list[Finding]:
         statistic="mean percentile of the best own word form among all tokens (chance for one form 0.5)",
         estimate=value,
         interval=bootstrap(len(own), lambda rows: float(own[rows].mean()), random),
-        null=against("random directions in the span of the activations", value, draws),
+        null=null,
         published="words of the emotion on top for 12 of 12 shown",
         worthwhile=0.9,
         how_to_read=(
             "Each row shows the tokens that a vector raises and lowers most when it is read straight through the final norm and "
             "the unembedding. The rank is the place of the emotion's best own word form among all tokens; 1 is the top."
         ),
-        baselines={"median rank of the best own form": float(np.median(ranks)), "tokens": float(logits.shape[1])},
+        baselines={
+            "the model's embedding layer": floor,
+            "median rank of the best own form": float(np.median(ranks)),
+            "tokens": float(logits.shape[1]),
+        },
+        floor=floor,
         notes=(
+            beside(other),
             f"At the best of all layers, {best}, the figure is {best_value:.2f}; that layer was picked after the fact.",
             f"An own form is among the top 10 tokens for {int((ranks <= 10).sum())} of {len(ranks)} emotions, "
             f"among the top 100 for {int((ranks <= 100).sum())}.",
@@ -64,23 +82,26 @@ def run(subject: Subject) -> list[Finding]:
         charts=(
             charts.bars(
                 "logit-lens",
-                "Percentile of the best own word form; the dashed rule is the mean of random directions",
+                "Percentile of the best own word form; the dashed rule is the mean of the null",
                 [{"emotion": w, "percentile": float(v)} for w, v in zip(subject.emotions, own, strict=True)],
                 "percentile",
                 "emotion",
-                float(np.mean(draws)),
+                null.mean,
             ),
         ),
     )
     return [finding]
 
 
+def _figure(subject: Subject, layer: int, forms: list[np.ndarray]) -> float:
+    """Mean percentile of the best own form for the vectors of one layer."""
+    logits = _lens(subject, subject.fitted.at(layer))
+    return float(np.mean([_percentile(row, tokens) for row, tokens in zip(logits, forms, strict=True)]))
+
+
 def _best_layer(subject: Subject, forms: list[np.ndarray]) -> tuple[int, float]:
     """The layer whose vectors point best at their own words, and how well."""
-    figures = {}
-    for layer in subject.fitted.layers:
-        logits = _lens(subject, subject.fitted.at(layer))
-        figures[layer] = float(np.mean([_percentile(row, t) for row, t in zip(logits, forms, strict=True)]))
+    figures = {layer: _figure(subject, layer, forms) for layer in subject.fitted.layers if layer != EMBEDDING}
     best = max(figures, key=lambda layer: figures[layer])
     return best, figures[best]
 

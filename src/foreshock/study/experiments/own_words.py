@@ -16,7 +16,17 @@ from foreshock.study import charts
 from foreshock.study.finding import Chart, Finding
 from foreshock.study.measures.steering_range import COHERENT, Range, choose_range
 from foreshock.study.measures.words import Effects, specific, specific_of_each, word_effects
-from foreshock.study.nulls import against, bootstrap, corrected_p, generator, random_directions
+from foreshock.study.nulls import (
+    against,
+    beside,
+    bootstrap,
+    corrected_p,
+    dealt_out,
+    generator,
+    harder,
+    random_directions,
+    shuffled_over,
+)
 from foreshock.study.subject import Arrays, Subject
 from foreshock.vectors.estimation import unit
 
@@ -47,7 +57,14 @@ def run(subject: Subject) -> list[Finding]:
     random = generator(subject.seed, "own words")
     table = specific_of_each(drawn)
     words = np.arange(len(own))
-    draws = [float(table[random.integers(0, len(table), len(own)), words].mean()) for _ in range(DRAWS)]
+    null, other = harder(
+        against(
+            f"{len(table)} random directions of equal norm, in the span of the activations",
+            value,
+            dealt_out(table, random, DRAWS),
+        ),
+        against("vectors shuffled over emotions", value, shuffled_over(specific_of_each(vectors), random, DRAWS)),
+    )
     floor = float(specific(embedded).mean())
     p = (1 + (table >= own).sum(0)) / (1 + len(table))
     q = corrected_p([float(one) for one in p])
@@ -63,7 +80,7 @@ def run(subject: Subject) -> list[Finding]:
             statistic=f"nats by which a vector raises its own word over other emotions' words, strength {chosen.strength:g} at layer {chosen.layer}",
             estimate=value,
             interval=bootstrap(len(own), lambda picked: float(own[picked].mean()), random),
-            null=against(f"{len(table)} random directions of equal norm, in the span of the activations", value, draws),
+            null=null,
             published="own-word steering works (no figure given)",
             worthwhile=0.25,
             how_to_read=(
@@ -76,6 +93,7 @@ def run(subject: Subject) -> list[Finding]:
                 *chosen.notes,
                 f"Own word raised most by its own vector (of {len(own)}): {ranks.count(1)}; "
                 f"median rank {np.median(ranks):g}. Significant alone at q 0.05: {sum(one <= 0.05 for one in q)}.",
+                beside(other),
                 "A word that the tokenizer splits is stood for by its first piece.",
             ),
             table=tuple(sorted(rows, key=lambda row: -row["effect (nats)"])),
@@ -95,7 +113,7 @@ def _effects(subject: Subject, chosen: Range) -> tuple[Effects, Effects, Effects
         ]
     )
     writes = chosen.strength * subject.norm_at(layer) * directions
-    made_by = [layer, chosen.strength, FRAMES, subject.emotions, subject.seed, subject.manifest_hash]
+    made_by = [layer, chosen.strength, FRAMES, RANDOM, subject.emotions, subject.seed, subject.manifest_hash]
 
     def compute() -> Arrays:
         return {"effects": word_effects(subject, layer, writes, FRAMES)}

@@ -13,12 +13,12 @@ from scipy.stats import rankdata
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
 from foreshock.study.crossval import Scores, auroc, mean_auroc
-from foreshock.study.finding import Chart, Finding, Null
+from foreshock.study.finding import Chart, Finding
 from foreshock.study.measures.bag_of_words import NAME as BAG
 from foreshock.study.measures.bag_of_words import by_words
 from foreshock.study.measures.before_reply import LAST_TOKEN, OWN_WORDS, Spot, Told, readings, told
 from foreshock.study.measures.readout import standardised
-from foreshock.study.nulls import against, bootstrap, corrected_p, generator, shuffled_within
+from foreshock.study.nulls import against, beside, bootstrap, corrected_p, generator, harder, shuffled_within
 from foreshock.study.subject import Subject
 from foreshock.vectors.estimation import numbered
 
@@ -95,19 +95,6 @@ def _exchanged(crossed: Float[np.ndarray, "emotion vector"], random: np.random.G
     """
     everyone = np.arange(len(crossed))
     return [float(crossed[everyone, random.permutation(everyone)].mean()) for _ in range(DRAWS)]
-
-
-def harder(first: Null, second: Null) -> tuple[Null, Null]:
-    """Two nulls of one claim, the one that is harder to beat first: the verdict is taken against that."""
-    return (first, second) if (first.p, first.upper) >= (second.p, second.upper) else (second, first)
-
-
-def beside(other: Null) -> str:
-    """A note on the null that the verdict is not taken against."""
-    return (
-        f"The verdict is taken against the harder of two nulls; the other, {other.kind}, has mean {other.mean:.2f}, "
-        f"99 % below {other.upper:.2f}, p = {other.p:.4f}."
-    )
 
 
 def _bag_of_words(subject: Subject, found: Told) -> Scores:
