@@ -20,6 +20,14 @@ def test_a_folder_opens_and_has_the_same_fingerprint_in_any_format(plant: Plante
     assert wide.fingerprint == narrow.fingerprint == plant.model.fingerprint
 
 
+def test_the_setup_survives_saving_and_tells_another_template(plant: Planted, plant_folder: Path) -> None:
+    again = open_model(str(plant_folder), dtype="float32")
+    assert again.setup == plant.model.setup
+    changed = open_model(str(plant_folder), dtype="float32")
+    changed.tokenizer.chat_template = "{{ messages }}"
+    assert changed.setup != again.setup and changed.fingerprint == again.fingerprint
+
+
 def test_other_weights_have_another_fingerprint(plant: Planted, plant_folder: Path) -> None:
     other = open_model(str(plant_folder), dtype="float32")
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,9 @@ from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
 from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
 from foreshock.texts.schema import Turn
+
+_PASSING = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "_attn_implementation"}
+"""Fields of a configuration that change by loading or saving, and nothing in what the model computes."""
 
 
 class LanguageModel:
@@ -89,9 +93,12 @@ class LanguageModel:
 
         For naming what is kept; unlike the fingerprint it may change with the version of transformers.
         """
-        config = self.model.config.to_json_string(use_diff=False)
-        words = getattr(self.tokenizer, "backend_tokenizer", None)
-        parts = (config, words.to_str() if words else "", str(getattr(self.tokenizer, "chat_template", "")))
+        config = {key: value for key, value in self.model.config.to_dict().items() if key not in _PASSING}
+        parts = [json.dumps(config, sort_keys=True, default=str), str(getattr(self.tokenizer, "chat_template", ""))]
+        if inner := getattr(self.tokenizer, "backend_tokenizer", None):
+            # What a call left behind (padding, truncation) does not belong to the tokenizer.
+            words = json.loads(inner.to_str()) | {"padding": None, "truncation": None}
+            parts.append(json.dumps(words, sort_keys=True))
         return f"{self.fingerprint}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
     def encode(self, text: str | Sequence[Turn], reply: bool = False) -> chat.Tokens:
