@@ -21,7 +21,7 @@ study: install ## the quick form: the 32 core emotions on the embedded model, th
 study-full: install ## all 171 emotions, all experiments
 	$(BIN)/foreshock study --out study/embedded-full
 
-study-null: install ## the study's own false-positive test: models that have learnt nothing, five seeds
+study-null: install ## the study's own false-positive test: five untrained models and a twin with random blocks
 	$(BIN)/python -m benchmarks.null_study
 
 test: lint types ## all tests, the slow ones too

@@ -73,10 +73,15 @@ def folds(topic: Int[np.ndarray, " passage"]) -> list[Bool[np.ndarray, " passage
 
 def skill(scores: Scores, emotion: Int[np.ndarray, " passage"]) -> Skill:
     """Top-1, mean rank and AUROC of readings against the true emotions."""
-    own = scores[np.arange(len(scores)), emotion][:, None]
-    # Ties count half, so that constant readings score chance.
-    rank = 1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
+    rank = ranks(scores, emotion)
     return Skill(float((rank == 1).mean()), float(rank.mean()), auroc(scores, emotion))
+
+
+def ranks(scores: Scores, emotion: Int[np.ndarray, " passage"]) -> Float[np.ndarray, " passage"]:
+    """Place of each passage's own emotion among all that are read, 1 the best; ties count half, so that constant
+    readings score chance."""
+    own = scores[np.arange(len(scores)), emotion][:, None]
+    return np.asarray(1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2)
 
 
 def auroc(scores: Scores, emotion: Int[np.ndarray, " passage"]) -> Float[np.ndarray, " emotion"]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,8 +109,8 @@ def run_study(
     subject = Subject(
         model, library, tuple(layers or ()), recipe, seed, norms or {}, store=store, progress=progress
     )  # fmt: skip
-    clock = _Clock(announce)
-    with clock("vectors"):
+    seconds: dict[str, float] = {}
+    with _timed("vectors", seconds, announce):
         subject.choice = best_layer(subject)
         made_by = provenance(subject)
         subject.vectors = fit_vectors(
@@ -118,11 +119,11 @@ def run_study(
     findings: list[Finding] = []
     for name, run in EXPERIMENTS.items():
         if only is None or name in only:
-            with clock(name):
+            with _timed(name, seconds, announce):
                 findings += [replace(finding, experiment=name) for finding in run(subject)]
-    with clock("gallery"):
+    with _timed("gallery", seconds, announce):
         gallery = _gallery(subject)
-    return Study(subject.fitted, corrected(findings), gallery, clock.seconds, subject.choice.skills)
+    return Study(subject.fitted, corrected(findings), gallery, seconds, subject.choice.skills)
 
 
 def check_names(names: Collection[str]) -> None:
@@ -132,25 +133,14 @@ def check_names(names: Collection[str]) -> None:
             raise StudyError(f"There is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}.")
 
 
-class _Clock:
-    """Announces each step and keeps how long it took."""
-
-    def __init__(self, announce: Announce | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._announce = announce or (lambda _name: None)
-        self._step = ("", 0.0)
-
-    def __call__(self, name: str) -> _Clock:
-        self._announce(name)
-        self._step = (name, time.perf_counter())
-        return self
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        name, begun = self._step
-        self.seconds[name] = round(time.perf_counter() - begun, 2)
+@contextmanager
+def _timed(step: str, seconds: dict[str, float], announce: Announce | None) -> Iterator[None]:
+    """Announces a step and keeps how long it took."""
+    if announce:
+        announce(step)
+    begun = time.perf_counter()
+    yield
+    seconds[step] = round(time.perf_counter() - begun, 2)
 
 
 def _gallery(subject: Subject) -> list[tuple[Passage, Readings]]:

@@ -11,12 +11,12 @@ import pytest
 from foreshock.model import LanguageModel
 from foreshock.model.planted import Planted
 from foreshock.model.untrained import untrained
-from foreshock.study.crossval import auroc, best_layer
+from foreshock.study.crossval import auroc, best_layer, ranks
 from foreshock.study.experiments import scenarios
-from foreshock.study.experiments.scenarios import _among, auroc_of_each, harder, ranks
+from foreshock.study.experiments.scenarios import _among, auroc_of_each
 from foreshock.study.finding import Finding
 from foreshock.study.measures.before_reply import LAST_TOKEN, OWN_WORDS, Spot, best_spot, read_messages, told
-from foreshock.study.nulls import against, generator
+from foreshock.study.nulls import against, generator, harder
 from foreshock.study.subject import Subject
 from foreshock.texts import Library
 from foreshock.texts.schema import Scenario

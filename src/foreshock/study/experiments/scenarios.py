@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from foreshock.model import EMBEDDING
 from foreshock.study import charts
-from foreshock.study.crossval import Scores, auroc, mean_auroc
+from foreshock.study.crossval import Scores, auroc, mean_auroc, ranks
 from foreshock.study.finding import Chart, Finding
 from foreshock.study.measures.bag_of_words import NAME as BAG
 from foreshock.study.measures.bag_of_words import by_words
@@ -103,12 +103,6 @@ def _bag_of_words(subject: Subject, found: Told) -> Scores:
     emotion, _ = numbered([p.emotion for p in stories], found.words)
     texts = [item.text for item in found.items]
     return standardised(by_words([p.text for p in stories], emotion, texts, len(found.words)))
-
-
-def ranks(scores: Scores, column: Int[np.ndarray, " message"]) -> Ranks:
-    """Place of each message's own emotion among all that are read, 1 the best; ties count half."""
-    own = scores[np.arange(len(scores)), column][:, None]
-    return np.asarray(1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2)
 
 
 def _placing(found: Told, everywhere: dict[Spot, Scores], chosen: list[Spot]) -> str:
