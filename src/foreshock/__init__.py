@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foreshock.errors import ForeshockError
     from foreshock.model import LanguageModel, open_model
     from foreshock.readings import Readings, read
+    from foreshock.steering import Steering
     from foreshock.study.running import Study, run_study
     from foreshock.texts import Dialogue, Passage, load_passages, neutral_dialogues, stories
     from foreshock.vectors import Direction, EmotionVectors, Recipe
@@ -31,6 +32,7 @@ _HOME = {
     "open_model": "foreshock.model",
     "Readings": "foreshock.readings",
     "read": "foreshock.readings",
+    "Steering": "foreshock.steering",
     "Study": "foreshock.study.running",
     "run_study": "foreshock.study.running",
     "Dialogue": "foreshock.texts",
@@ -52,6 +54,7 @@ __all__ = [
     "Passage",
     "Readings",
     "Recipe",
+    "Steering",
     "Study",
     "catalogue",
     "load_passages",

@@ -10,6 +10,7 @@
     ├── UnknownEmotion        a word that is not in the catalogue; the nearest ones are named
     ├── VectorsError          a vectors file is damaged, of a newer format, or holds bad numbers
     │   └── WrongModel        vectors of one model, used on another
+    ├── SteeringError         a steering that cannot be done: no such layer, span or row, or no strength
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
@@ -58,6 +59,10 @@ class VectorsError(ForeshockError):
 
 class WrongModel(VectorsError):
     """Vectors of one model were used on another."""
+
+
+class SteeringError(ForeshockError):
+    """A steering cannot be done as asked."""
 
 
 class StudyError(ForeshockError):

@@ -7,7 +7,8 @@ here goes by a family's name; the first use proves that going on from the layer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from foreshock.errors import NotADecoder
 from foreshock.model.anatomy import hidden_of
 from foreshock.model.language_model import LanguageModel
+from foreshock.model.tree import Tree
 
 TOKENS = 4096
 """Tokens in one batch of rows."""
@@ -30,19 +32,25 @@ class Continuation:
     Args:
         ids: the text's tokens.
         layer: the block after which is written; 0 … layers - 1.
+        tree: endings after a common beginning, in one sequence (see `Tree`); None: a plain text.
+        prove: compare going on from the layer with the whole pass; one text of a kind is enough.
 
     Raises:
         NotADecoder: this model's blocks cannot be run on their own.
     """
 
-    def __init__(self, model: LanguageModel, ids: Sequence[int], layer: int) -> None:
+    def __init__(
+        self, model: LanguageModel, ids: Sequence[int], layer: int, tree: Tree | None = None, *, prove: bool = True
+    ) -> None:
         self.model, self.layer = model, layer
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        self._hidden, last = self._run(torch.tensor([list(ids)], device=model.device))
-        self._prove(last)
+        laid_out = tree.arguments(model) if tree else {}
+        self._hidden, last = self._run(torch.tensor([list(ids)], device=model.device), laid_out)
+        if prove:
+            self._prove(last)
 
-    @torch.inference_mode()
-    def _run(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _run(self, ids: Tensor, laid_out: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One whole pass; keeps how each block above is called and gives the stream at the layer and at the end."""
         seen: dict[int, Tensor] = {}
         blocks, handles = self.model.anatomy.layers, []
@@ -52,7 +60,7 @@ class Continuation:
         for block in blocks[self.layer + 1 :]:
             handles.append(block.register_forward_pre_hook(self._remember, with_kwargs=True))
         try:
-            self.model.anatomy.decoder(input_ids=ids, use_cache=False)
+            self.model.anatomy.decoder(input_ids=ids, use_cache=False, **laid_out)
         finally:
             for handle in handles:
                 handle.remove()
@@ -64,6 +72,7 @@ class Continuation:
         else:
             self._calls.append(((), {key: value for key, value in kwargs.items() if key != "hidden_states"}))
 
+    @torch.no_grad()
     def _prove(self, last: Tensor) -> None:
         try:
             again = self._on(self._hidden.expand(2, -1, -1))
@@ -73,13 +82,12 @@ class Continuation:
         if apart > TOLERANCE[self.model.dtype]:
             raise NotADecoder(f"Running {self.model.name} on from layer {self.layer} differs by {apart:.1e}.")
 
-    @torch.inference_mode()
     def _on(self, hidden: Tensor) -> Tensor:
         for block, (args, kwargs) in zip(self.model.anatomy.layers[self.layer + 1 :], self._calls, strict=True):
             hidden = hidden_of(block(hidden, *args, **kwargs))
         return hidden
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def log_probs(
         self, writes: Float[Tensor, "row hidden"], places: Sequence[int] | None = None
     ) -> Float[Tensor, "row place vocabulary"]:
@@ -89,21 +97,53 @@ class Continuation:
         """
         return torch.cat([logits.log_softmax(-1) for logits in self._logits(writes, places)])
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    def chosen(
+        self, writes: Float[Tensor, "row hidden"], places: Sequence[int], tokens: Sequence[int]
+    ) -> Float[Tensor, "row place"]:
+        """Log-probability of one token at each place, in each row; in float32, on the model's device."""
+        return torch.cat([self._of_tokens(logits, tokens) for logits in self._logits(writes, places)])
+
     def losses(self, writes: Float[Tensor, "row hidden"], ids: Sequence[int]) -> Float[Tensor, " row"]:
         """Mean negative log-likelihood (nats a token) of the text itself, which is `ids`, in each row."""
-        wanted = torch.tensor(list(ids[1:]), device=self.model.device)
-        found = []
-        for logits in self._logits(writes, range(len(ids) - 1)):
-            found.append(-logits.log_softmax(-1).gather(-1, wanted.expand(len(logits), -1)[..., None])[..., 0].mean(1))
-        return torch.cat(found)
+        return -self.chosen(writes, range(len(ids) - 1), ids[1:]).mean(1)
 
-    def _logits(self, writes: Tensor, places: Sequence[int] | None) -> list[Tensor]:
+    def gradient(
+        self, places: Sequence[int], tokens: Sequence[int], weights: Float[Tensor, " place"]
+    ) -> tuple[Float[Tensor, " place"], Float[Tensor, " hidden"]]:
+        """The tokens' log-probabilities, and how Σ weight · log-probability changes with a write at every token.
+
+        The change is that at a write of 0. Its product with any vector is the slope in that vector's direction, so one
+        backward pass serves all directions. In float32, on the model's device.
+        """
+        with torch.enable_grad(), _frozen(self.model):
+            write = torch.zeros(self.model.hidden, device=self._hidden.device, requires_grad=True)
+            last = self._on(self._hidden + write.to(self._hidden.dtype))
+            chosen = self._of_tokens(self.model.logits(last[:, list(places)]), tokens)
+            (slope,) = torch.autograd.grad((chosen[0] * weights.to(chosen)).sum(), write)
+        return chosen[0].detach(), slope
+
+    @staticmethod
+    def _of_tokens(logits: Float[Tensor, "row place vocabulary"], tokens: Sequence[int]) -> Float[Tensor, "row place"]:
+        wanted = torch.tensor(list(tokens), device=logits.device).expand(len(logits), -1)
+        return logits.gather(-1, wanted[..., None])[..., 0] - logits.logsumexp(-1)
+
+    def _logits(self, writes: Tensor, places: Sequence[int] | None) -> Iterator[Tensor]:
         length = self._hidden.shape[1]
         picked = list(range(length)) if places is None else list(places)
-        rows = max(1, TOKENS // length)
-        found = []
-        for part in torch.split(writes.to(self._hidden), rows):
+        for part in torch.split(writes.to(self._hidden), max(1, TOKENS // length)):
             last = self._on(self._hidden + part[:, None])
-            found.append(self.model.logits(last[:, picked]))
-        return found
+            yield self.model.logits(last[:, picked])
+
+
+@contextlib.contextmanager
+def _frozen(model: LanguageModel) -> Iterator[None]:
+    """No gradients of weights inside: they would cost as much again, and memory as large as the model."""
+    learning = [weight for weight in model.model.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)

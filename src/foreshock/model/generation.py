@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
 
+from foreshock.errors import TooLong
 from foreshock.model.chat import Tokens
 from foreshock.model.language_model import LanguageModel
+from foreshock.model.steered import Steers
 
 ROWS = 16
 """Prompts generated from at once: 16 streams cost little more than one on a CPU."""
@@ -21,15 +24,36 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     rows: int = ROWS,
+    steering: Steers | Sequence[Steers] | None = None,
 ) -> Iterator[str]:
     """The text that the model writes after each prompt, in order; at most `most` new tokens each.
 
     Args:
         temperature: 0 takes the likeliest token; else tokens are sampled with this temperature from the
             likeliest 95 % (nucleus), the same ones for the same seed, prompts and `rows`.
+        steering: one for all prompts, or a list with one a prompt.
+
+    Raises:
+        TooLong: a prompt leaves no room for the reply in the model's context.
+        SteeringError: the steering cannot be done.
     """
+    check_room(model, prompts, most)
     for start in range(0, len(prompts), rows):
-        yield from _together(model, prompts[start : start + rows], most, temperature, seed + start)
+        part = prompts[start : start + rows]
+        own = steering[start : start + rows] if isinstance(steering, Sequence) else steering
+        with contextlib.nullcontext() if own is None else model.steered(own, part):
+            texts = _together(model, part, most, temperature, seed + start)
+        yield from texts
+
+
+def check_room(model: LanguageModel, prompts: Sequence[Tokens], most: int) -> None:
+    """Raises `TooLong` where a prompt and `most` new tokens are more than the context holds."""
+    longest = max((len(prompt) for prompt in prompts), default=0)
+    if model.context and longest + most > model.context:
+        raise TooLong(
+            f"A prompt of {longest:,} tokens and a reply of up to {most:,} are more than the {model.context:,} that "
+            f"{model.name} takes; shorten the prompt or ask for fewer tokens."
+        )
 
 
 @torch.inference_mode()

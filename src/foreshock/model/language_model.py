@@ -18,6 +18,7 @@ from foreshock.errors import NotFinite, TooLong
 from foreshock.model import chat
 from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
+from foreshock.model.steered import Steers, steered
 from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
 from foreshock.texts.schema import Turn
 
@@ -140,6 +141,24 @@ class LanguageModel:
         with hooked(self.anatomy, reads, writes):
             yield
 
+    @contextlib.contextmanager
+    def steered(
+        self, steering: Steers | Sequence[Steers], prompts: Sequence[chat.Tokens] | None = None
+    ) -> Iterator[None]:
+        """Every forward pass inside, generation too, is steered; leaving the context leaves no trace.
+
+        Args:
+            steering: one for all rows of a batch, or a list with one a row (see `foreshock.steering`).
+            prompts: the rows' prompts, needed for spans of characters. Without them the prompt is what the pass
+                that begins a sequence holds, as when generating.
+
+        Raises:
+            SteeringError: a span cannot be placed, or the batch has other rows than the list.
+        """
+        rows = steering if isinstance(steering, Sequence) else [steering]
+        with steered(self, [one.writes(self) for one in rows], prompts):
+            yield
+
     @torch.inference_mode()
     def run(self, ids: Tensor, reads: Mapping[Site, Reader], writes: Mapping[int, Writer] | None = None) -> None:
         """Run padded token ids just as far as the deepest read asks for; no logits are computed."""
@@ -160,7 +179,6 @@ class LanguageModel:
             check_finite(hidden[batch.mask()], layer)
         return caught
 
-    @torch.inference_mode()
     def logits(self, last: Float[Tensor, "batch token hidden"]) -> Float[Tensor, "batch token vocabulary"]:
         """The logits that the model itself makes of its last block's output, in float32.
 

@@ -183,7 +183,7 @@ class Subject:
 
     def norm_at(self, layer: int) -> float:
         """Mean residual norm over tokens after a layer: the unit of steering strength."""
-        return float(self.fitted.residual_norm[self.fitted.layers.index(layer)])
+        return self.fitted.norm_at(layer)
 
     @cached_property
     def manifest_hash(self) -> str:

@@ -79,6 +79,10 @@ class EmotionVectors:
         """All directions after one layer. Raises `VectorsError` when the file lacks it."""
         return self.directions[self._layer(layer)]
 
+    def norm_at(self, layer: int) -> float:
+        """Mean residual norm over tokens after a layer: the unit of steering strength. Raises `VectorsError`."""
+        return float(self.residual_norm[self._layer(layer)])
+
     def cosines(self, layer: int | None = None) -> Float[np.ndarray, "emotion emotion"]:
         """Cosine of every pair of emotions at one layer (the reading layer by default)."""
         directions = unit(self.at(self.reading_layer if layer is None else layer))

@@ -1,0 +1,1 @@
+"""What steering does to conduct: propensities of paired replies, choices, rollouts."""
