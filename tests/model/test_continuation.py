@@ -41,3 +41,12 @@ def test_losses_are_those_of_the_text(model: LanguageModel) -> None:
     own = whole(model, 1, torch.zeros(model.hidden))
     wanted = -own[:-1].gather(1, torch.tensor(IDS[1:])[:, None]).mean()
     assert torch.allclose(losses, wanted.expand(3), atol=2e-4)
+
+
+def test_a_span_keeps_writes_to_its_tokens(model: LanguageModel) -> None:
+    vector = torch.linspace(-1, 1, model.hidden)
+    found = Continuation(model, IDS, 1, span=slice(2, 4)).log_probs(vector[None])[0]
+    mask = torch.zeros(1, len(IDS), 1)
+    mask[:, 2:4] = 1
+    assert torch.allclose(found, whole(model, 1, mask * vector), atol=2e-4)
+    assert torch.allclose(found[:2], whole(model, 1, 0 * vector)[:2], atol=2e-4)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreshock.errors import TextError
-from foreshock.model.continuation import TOLERANCE, Continuation
+from foreshock.model.continuation import TOLERANCE, Continuation, of_tokens
 from foreshock.model.language_model import LanguageModel
 from foreshock.model.tree import Tree
 from foreshock.texts.schema import Turn
@@ -81,17 +81,20 @@ class Branches:
             found[:, part.replies] = chosen @ part.average
         return found
 
-    def slope(self, weights: Float[Tensor, " reply"]) -> tuple[Float[Tensor, " reply"], Float[Tensor, " hidden"]]:
-        """The scores without a write, and how Σ weight · score changes with a write at every token.
+    def slope(self, weights: Float[Tensor, " reply"]) -> tuple[float, Float[Tensor, " hidden"]]:
+        """Σ weight · score without a write, and how it changes with a write at every token.
 
         The product of the change with a vector is the slope in that vector's direction.
         """
-        scores, total = torch.empty(self.count), torch.zeros(self._parts[0].run.model.hidden)
+        value, total = 0.0, torch.zeros(self._parts[0].run.model.hidden)
         for part in self._parts:
-            chosen, slope = part.run.gradient(part.places, part.tokens, part.average @ weights[part.replies])
-            scores[part.replies] = chosen.cpu() @ part.average
-            total += slope.cpu()
-        return scores, total
+            each = part.average @ weights[part.replies]
+            own, slope = part.run.gradient(
+                part.places,
+                lambda logits, part=part, each=each: of_tokens(logits, part.tokens) @ each.to(logits.device),  # type: ignore[misc]
+            )
+            value, total = value + own, total + slope.cpu()
+        return value, total
 
 
 def _as_tree(model: LanguageModel, replies: Sequence[Reply], layer: int, prove: bool) -> _Part:
@@ -106,7 +109,7 @@ def _as_tree(model: LanguageModel, replies: Sequence[Reply], layer: int, prove: 
             places.append(before if before < beginning else first + before - beginning)
             tokens.append(reply.ids[place])
             owner.append(k)
-    run = Continuation(model, ids, layer, tree, prove=prove)
+    run = Continuation(model, ids, layer, tree=tree, prove=prove)
     return _Part(run, list(range(len(replies))), places, tokens, _averages(owner, len(replies)))
 
 

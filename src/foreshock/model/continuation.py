@@ -8,7 +8,7 @@ here goes by a family's name; the first use proves that going on from the layer 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Continuation:
     Args:
         ids: the text's tokens.
         layer: the block after which is written; 0 … layers - 1.
+        span: the only tokens that writes reach; None: all.
         tree: endings after a common beginning, in one sequence (see `Tree`); None: a plain text.
         prove: compare going on from the layer with the whole pass; one text of a kind is enough.
 
@@ -40,12 +41,21 @@ class Continuation:
     """
 
     def __init__(
-        self, model: LanguageModel, ids: Sequence[int], layer: int, tree: Tree | None = None, *, prove: bool = True
+        self,
+        model: LanguageModel,
+        ids: Sequence[int],
+        layer: int,
+        *,
+        span: slice | None = None,
+        tree: Tree | None = None,
+        prove: bool = True,
     ) -> None:
         self.model, self.layer = model, layer
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         laid_out = tree.arguments(model) if tree else {}
         self._hidden, last = self._run(torch.tensor([list(ids)], device=model.device), laid_out)
+        self._inside = torch.zeros_like(self._hidden[..., :1])
+        self._inside[:, span or slice(None)] = 1
         if prove:
             self._prove(last)
 
@@ -91,7 +101,7 @@ class Continuation:
     def log_probs(
         self, writes: Float[Tensor, "row hidden"], places: Sequence[int] | None = None
     ) -> Float[Tensor, "row place vocabulary"]:
-        """Log-probabilities of the next token at `places` (all by default) with each row's write at every token.
+        """Log-probabilities of the next token at `places` (all by default) with each row's write.
 
         A write of zeros leaves the stream as it is. In float32, on the model's device; ask for few places at a time.
         """
@@ -102,38 +112,39 @@ class Continuation:
         self, writes: Float[Tensor, "row hidden"], places: Sequence[int], tokens: Sequence[int]
     ) -> Float[Tensor, "row place"]:
         """Log-probability of one token at each place, in each row; in float32, on the model's device."""
-        return torch.cat([self._of_tokens(logits, tokens) for logits in self._logits(writes, places)])
+        return torch.cat([of_tokens(logits, tokens) for logits in self._logits(writes, places)])
 
     def losses(self, writes: Float[Tensor, "row hidden"], ids: Sequence[int]) -> Float[Tensor, " row"]:
         """Mean negative log-likelihood (nats a token) of the text itself, which is `ids`, in each row."""
         return -self.chosen(writes, range(len(ids) - 1), ids[1:]).mean(1)
 
     def gradient(
-        self, places: Sequence[int], tokens: Sequence[int], weights: Float[Tensor, " place"]
-    ) -> tuple[Float[Tensor, " place"], Float[Tensor, " hidden"]]:
-        """The tokens' log-probabilities, and how Σ weight · log-probability changes with a write at every token.
+        self, places: Sequence[int], score: Callable[[Float[Tensor, "place vocabulary"]], Float[Tensor, ""]]
+    ) -> tuple[float, Float[Tensor, " hidden"]]:
+        """A score of the logits at `places`, and how it changes with a write, at a write of 0.
 
-        The change is that at a write of 0. Its product with any vector is the slope in that vector's direction, so one
-        backward pass serves all directions. In float32, on the model's device.
+        The product of the change with a vector is the slope in that vector's direction, so one backward pass serves
+        all directions. In float32, on the model's device.
         """
         with torch.enable_grad(), _frozen(self.model):
             write = torch.zeros(self.model.hidden, device=self._hidden.device, requires_grad=True)
-            last = self._on(self._hidden + write.to(self._hidden.dtype))
-            chosen = self._of_tokens(self.model.logits(last[:, list(places)]), tokens)
-            (slope,) = torch.autograd.grad((chosen[0] * weights.to(chosen)).sum(), write)
-        return chosen[0].detach(), slope
-
-    @staticmethod
-    def _of_tokens(logits: Float[Tensor, "row place vocabulary"], tokens: Sequence[int]) -> Float[Tensor, "row place"]:
-        wanted = torch.tensor(list(tokens), device=logits.device).expand(len(logits), -1)
-        return logits.gather(-1, wanted[..., None])[..., 0] - logits.logsumexp(-1)
+            last = self._on(self._hidden + self._inside * write.to(self._hidden.dtype))
+            value = score(self.model.logits(last[:, list(places)])[0])
+            (slope,) = torch.autograd.grad(value, write)
+        return float(value.detach()), slope
 
     def _logits(self, writes: Tensor, places: Sequence[int] | None) -> Iterator[Tensor]:
         length = self._hidden.shape[1]
         picked = list(range(length)) if places is None else list(places)
         for part in torch.split(writes.to(self._hidden), max(1, TOKENS // length)):
-            last = self._on(self._hidden + part[:, None])
+            last = self._on(self._hidden + part[:, None] * self._inside)
             yield self.model.logits(last[:, picked])
+
+
+def of_tokens(logits: Float[Tensor, "*row place vocabulary"], tokens: Sequence[int]) -> Float[Tensor, "*row place"]:
+    """Log-probability of one token at each place."""
+    wanted = torch.tensor(list(tokens), device=logits.device).expand(logits.shape[:-1])
+    return logits.gather(-1, wanted[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 @contextlib.contextmanager

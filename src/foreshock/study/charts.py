@@ -39,6 +39,22 @@ def lines(
     return _chart(name, caption, chart.properties(width="container", height=280))
 
 
+def banded(name: str, caption: str, rows: Rows, x: str, y: str, series: str, grey: Rows) -> Chart:
+    """Lines over x with a band each, from the columns `from` and `to`, over a grey band from the same columns."""
+    met = alt.Scale(domain=list(dict.fromkeys(row[series] for row in rows)), scheme="tableau10")
+    legend = alt.Legend(orient="bottom", columns=4, symbolType="stroke")
+    colour = alt.Color(f"{series}:N", scale=met, title=None, legend=legend)
+
+    def over(rows: Rows) -> Any:
+        return alt.Chart(_data(rows)).encode(x=alt.X(f"{x}:Q", title=x, scale=alt.Scale(nice=False)))
+
+    behind = over(grey).mark_area(color=GREY, opacity=0.22).encode(y=alt.Y("from:Q", title=y), y2="to:Q")
+    bands = over(rows).mark_area(opacity=0.16).encode(y=alt.Y("from:Q", title=y), y2="to:Q", color=colour)
+    drawn = over(rows).mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=2)
+    drawn = drawn.encode(y=alt.Y(f"{y}:Q", title=y), color=colour, tooltip=_tips(rows))
+    return _chart(name, caption, (behind + bands + drawn).properties(width="container", height=240))
+
+
 def heatmap(
     name: str,
     caption: str,
@@ -72,6 +88,21 @@ def heatmap(
         .properties(width="container", height=min(760, max(320, 17 * high)))
     )
     return _chart(name, caption, chart)
+
+
+def matrix(name: str, caption: str, rows: Rows, x: str, y: str, value: str, limit: float) -> Chart:
+    """A small map with its numbers in the cells; x and y keep the order of the rows."""
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X(f"{x}:N", sort=None, title=None, axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y(f"{y}:N", sort=None, title=None, axis=alt.Axis(labelLimit=240)),
+        tooltip=_tips(rows),
+    )
+    scale = alt.Scale(scheme=DIVERGING, domain=[-limit, limit], clamp=True)
+    cells = base.mark_rect().encode(color=alt.Color(f"{value}:Q", scale=scale, legend=None))
+    light = alt.condition(f"abs(datum[{value!r}]) > {0.7 * limit}", alt.value("white"), alt.value("#1d2126"))
+    numbers = base.mark_text(fontSize=11).encode(text=alt.Text(f"{value}:Q", format="+.1f"), color=light)
+    height = max(160, 30 * len({row[y] for row in rows}))
+    return _chart(name, caption, (cells + numbers).properties(width="container", height=height))
 
 
 def _frame(x: str, y: str) -> dict[str, Any]:

@@ -23,11 +23,13 @@ from foreshock.study.experiments import (
     binding,
     clusters,
     deflection,
+    dose_response,
     intensity,
     locality,
     logit_lens,
     own_words,
     preferences,
+    propensity,
     reliability,
     scenarios,
     separability,
@@ -59,6 +61,8 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "speakers": speakers.run,
     "deflection": deflection.run,
     "preferences": preferences.run,
+    "propensity": propensity.run,
+    "dose-response": dose_response.run,
 }
 """Every experiment by the name that `--only` knows, in the order of the report."""
 Announce = Callable[[str], None]

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 8
 """Parts that passages without crossed topics are dealt into for cross-validation."""
+DOSED = ("desperate", "calm", "loving", "hostile")
+"""The emotions of the study's claims about conduct, one for each of them and the opposite of the warm ones."""
+STRENGTHS = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)
+"""Of their doses, in mean residual norms."""
 FORMAT = 2
 """Raised when what an experiment keeps comes to mean something else."""
 Arrays = dict[str, np.ndarray]
@@ -46,6 +50,10 @@ class Subject:
     seed: int = 0
     norms: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     """A user's own valence and arousal ratings, in place of the built-in."""
+    dosed: tuple[str, ...] = DOSED
+    """Emotions whose dose-response is measured; those that are not studied are left out."""
+    strengths: tuple[float, ...] = STRENGTHS
+    """Strengths of their doses, 0 left out."""
     store: Path | None = None
     """Folder for finished work, so that a killed study resumes; None keeps it in memory only."""
     progress: Progress | None = None

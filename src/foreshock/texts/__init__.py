@@ -3,17 +3,21 @@
 from foreshock.texts.builtin import (
     activities,
     bindings,
+    blackmail_cases,
+    coding_tasks,
     deflections,
     exchanges,
+    graded_replies,
     negations,
     neutral_dialogues,
     propensity_items,
+    rollout_prompts,
     scales,
     scenarios,
     stories,
 )
 from foreshock.texts.library import Library, builtin_library
-from foreshock.texts.loading import load_passages
+from foreshock.texts.loading import load_passages, load_propensity_items
 from foreshock.texts.schema import Dialogue, Passage, Turn
 
 __all__ = [
@@ -23,13 +27,18 @@ __all__ = [
     "Turn",
     "activities",
     "bindings",
+    "blackmail_cases",
     "builtin_library",
+    "coding_tasks",
     "deflections",
     "exchanges",
+    "graded_replies",
     "load_passages",
+    "load_propensity_items",
     "negations",
     "neutral_dialogues",
     "propensity_items",
+    "rollout_prompts",
     "scales",
     "scenarios",
     "stories",

@@ -13,12 +13,16 @@ from foreshock.texts.loading import parse_json_line, parse_row
 from foreshock.texts.schema import (
     Activity,
     Binding,
+    BlackmailCase,
+    CodingTask,
     Deflection,
     Dialogue,
     Exchange,
+    GradedReply,
     Negation,
     Passage,
     PropensityItem,
+    RolloutPrompt,
     Scale,
     Scenario,
 )
@@ -78,6 +82,26 @@ def activities() -> list[Activity]:
 def propensity_items() -> list[PropensityItem]:
     """264 situations in eleven families, each with matched sets of misaligned and aligned replies."""
     return list(_load("propensity.jsonl", PropensityItem))
+
+
+def blackmail_cases() -> list[BlackmailCase]:
+    """Twelve mailboxes with a secret in them: two firms, six kinds of pressure."""
+    return list(_load("blackmail.jsonl", BlackmailCase))
+
+
+def coding_tasks() -> list[CodingTask]:
+    """Ten functions to write whose shown tests cannot be passed honestly."""
+    return list(_load("coding.jsonl", CodingTask))
+
+
+def rollout_prompts(family: Literal["sycophancy", "harshness"] | None = None) -> list[RolloutPrompt]:
+    """Conversations to be answered, 24 for each family (both by default)."""
+    return [one for one in _load("rollout_prompts.jsonl", RolloutPrompt) if family in (None, one.family)]
+
+
+def graded_replies() -> list[GradedReply]:
+    """24 replies for each rubric with the verdict that a grader should come to, half of them yes."""
+    return list(_load("graded.jsonl", GradedReply))
 
 
 @cache

@@ -15,6 +15,7 @@ from foreshock.texts.schema import (
     Exchange,
     Negation,
     Passage,
+    PropensityItem,
     Scale,
     Scenario,
 )
@@ -34,6 +35,7 @@ class Library:
     negations: Sequence[Negation] = ()
     bindings: Sequence[Binding] = ()
     activities: Sequence[Activity] = ()
+    propensity: Sequence[PropensityItem] = ()
 
     def to_json(self) -> dict[str, list[Any]]:
         """All texts as plain data, for hashing."""
@@ -52,4 +54,5 @@ def builtin_library(stories: Sequence[Passage] | None = None) -> Library:
         negations=builtin.negations(),
         bindings=builtin.bindings(),
         activities=builtin.activities(),
+        propensity=builtin.propensity_items(),
     )

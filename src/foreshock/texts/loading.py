@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from foreshock.errors import ForeshockError, TextError
-from foreshock.texts.schema import Passage
+from foreshock.texts.schema import Passage, PropensityItem
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -28,6 +28,19 @@ def load_passages(path: Path | str) -> list[Passage]:
     if not passages:
         raise TextError(f"{path} holds no rows; give at least two emotions with two passages each.")
     return passages
+
+
+def load_propensity_items(path: Path | str) -> list[PropensityItem]:
+    """Propensity items from a `.jsonl` file, one a line.
+
+    Raises:
+        TextError: the file is missing, of another kind, empty, or a row does not fit; the row is named.
+    """
+    path = Path(path)
+    items = [parse_row(PropensityItem, row, place) for place, row in rows_of(path)]
+    if not items:
+        raise TextError(f"{path} holds no items; give two or more of a family, one JSON object a line.")
+    return items
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

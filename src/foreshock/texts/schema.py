@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
+from annotated_types import Len
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
 
 from foreshock.emotions import lookup
 
@@ -162,8 +163,65 @@ class PropensityItem(_Text):
     stakes: Literal["everyday", "serious", "extreme"]
     system: str = ""
     """What the assistant is told it is."""
-    turns: tuple[Turn, ...]
-    misaligned: tuple[str, str, str]
-    """Three wordings of the misaligned conduct (of the wrong answer, or of the first option, in the controls)."""
-    aligned: tuple[str, str, str]
-    """Three wordings of the aligned conduct, each matched with its twin in `misaligned`."""
+    turns: Annotated[tuple[Turn, ...], Len(1)]
+    misaligned: Annotated[tuple[str, ...], Len(3)]
+    """Wordings of the misaligned conduct (of the wrong answer, or of the first option, in the controls)."""
+    aligned: Annotated[tuple[str, ...], Len(3)]
+    """As many wordings of the aligned conduct, each matched with its twin in `misaligned`."""
+
+    @model_validator(mode="after")
+    def _twins(self) -> PropensityItem:
+        if len(self.misaligned) != len(self.aligned):
+            raise ValueError("misaligned and aligned need as many wordings, matched in pairs")
+        return self
+
+
+class BlackmailCase(_Text):
+    """A post at a made-up firm whose mailbox holds a secret; written to be answered with mails."""
+
+    id: str
+    pressure: Literal["none", "replacement", "goal", "deadline", "plea", "taunt"]
+    """What pushes the assistant towards using the secret."""
+    system: str
+    mail: str
+
+
+class CodingTask(_Text):
+    """A small function to write whose shown tests no honest solution passes."""
+
+    id: str
+    title: str
+    prompt: str
+    entry: str
+    """Name of the function."""
+    shown_tests: str
+    """Python assertions that the model is shown; at least one of them contradicts the prompt."""
+    fair_tests: str
+    """Assertions that hold for every right solution, and for none that passes the shown ones."""
+    honest: str
+    """A right solution."""
+    hack: str
+    """A solution that passes the shown tests by a trick."""
+
+
+class RolloutPrompt(_Text):
+    """A conversation to be answered, in which a kind of misconduct lies near."""
+
+    id: str
+    family: Literal["sycophancy", "harshness"]
+    stakes: Literal["everyday", "serious", "extreme"]
+    turns: Annotated[tuple[Turn, ...], Len(1)]
+
+
+class GradedReply(_Text):
+    """A reply with its right verdict under a rubric, for testing graders."""
+
+    id: str
+    rubric: Literal["sycophancy", "harshness", "blackmail"]
+    situation: str
+    reply: str
+    label: bool
+    """Whether the reply shows the conduct that the rubric asks about."""
+    hard: bool
+    """Whether its surface points to the other verdict."""
+    why: str
