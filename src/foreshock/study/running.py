@@ -28,6 +28,7 @@ from foreshock.study.experiments import (
     locality,
     logit_lens,
     own_words,
+    preference_steering,
     preferences,
     propensity,
     reliability,
@@ -61,6 +62,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "speakers": speakers.run,
     "deflection": deflection.run,
     "preferences": preferences.run,
+    "preference-steering": preference_steering.run,
     "propensity": propensity.run,
     "dose-response": dose_response.run,
 }

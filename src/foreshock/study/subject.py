@@ -20,9 +20,10 @@ from foreshock.emotions import in_cluster_order
 from foreshock.errors import TextError
 from foreshock.files import write_bytes
 from foreshock.model import EMBEDDING, LanguageModel
+from foreshock.study.nulls import generator, random_directions
 from foreshock.texts import Library, Passage
 from foreshock.vectors import EmotionVectors, Recipe
-from foreshock.vectors.estimation import is_crossed, neutral_basis, numbered
+from foreshock.vectors.estimation import is_crossed, neutral_basis, numbered, unit
 
 if TYPE_CHECKING:
     from foreshock.study.crossval import Choice
@@ -182,6 +183,12 @@ class Subject:
         if key not in self._memory:
             self._memory[key] = neutral_basis(self.neutral.at(layer), share)
         return self._memory[key]
+
+    def random_directions(self, layer: int, count: int, purpose: str) -> Float[np.ndarray, "count hidden"]:
+        """Unit directions in the span of the fitted passages, denoised like the vectors; the same for one purpose."""
+        drawn = random_directions(self.means.at(layer), count, generator(self.seed, purpose))
+        basis = self.basis(layer)
+        return unit(drawn - drawn @ basis.T @ basis)
 
     @property
     def fitted(self) -> EmotionVectors:

@@ -18,7 +18,7 @@ from foreshock.study.experiments.axes import ratings
 from foreshock.study.finding import Chart, Finding
 from foreshock.study.measures.choices import Choices, ask
 from foreshock.study.measures.readout import correlations, readings_at, standardised
-from foreshock.study.nulls import against, bootstrap, corrected_p, correlation, generator, random_directions
+from foreshock.study.nulls import against, bootstrap, corrected_p, correlation, generator
 from foreshock.study.subject import Subject
 from foreshock.texts.schema import Activity, Turn
 
@@ -86,9 +86,7 @@ class Preferences:
     def random_r(self) -> Float[np.ndarray, " draw"]:
         """Correlation with Elo of what random directions read on the activities at the reading layer."""
         layer = self.subject.reading_layer
-        directions = random_directions(self.subject.means.at(layer), DRAWS, generator(self.subject.seed, "preferences"))
-        basis = self.subject.basis(layer)
-        directions = directions - directions @ basis.T @ basis
+        directions = self.subject.random_directions(layer, DRAWS, "preferences")
         return correlations(self.residuals(layer) @ directions.T, self.elo[:, None])
 
     def within_groups(self, values: Float[np.ndarray, " activity"]) -> float:

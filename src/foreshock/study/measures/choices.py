@@ -7,15 +7,17 @@ asking each pair both ways round takes that out (paper, "Preferences").
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreshock.model import LanguageModel
+from foreshock.model import LanguageModel, Tokens
+from foreshock.model.places import Characters, token_range
 from foreshock.model.shared_prefix import next_token_logits, shares_prefix
 from foreshock.study.nulls import generator
 from foreshock.study.subject import Arrays, Subject
@@ -139,10 +141,20 @@ def find_letters(model: LanguageModel, first: str, second: str) -> Letters | Non
     return Letters(len(a) - at, tuple(sorted({x for x, _ in pairs})), tuple(sorted({y for _, y in pairs})))
 
 
+def asked(model: LanguageModel, first: str, second: str, answer: str = "A") -> tuple[Tokens, tuple[slice, slice]]:
+    """One question with its answer, and the tokens of its two options."""
+    options = f"(A) {first}\n(B) {second}"
+    turns = [Turn(role="user", content=QUESTION + options), Turn(role="assistant", content=f"({answer})")]
+    tokens = model.encode_transcript(turns)
+    a = tokens.text.rindex(options) + len("(A) ")
+    b = a + len(f"{first}\n(B) ")
+    spans = (token_range(Characters(start, start + len(text)), tokens) for start, text in ((a, first), (b, second)))
+    own, other = cast("Iterator[slice]", spans)
+    return tokens, (own, other)
+
+
 def _encode(model: LanguageModel, first: str, second: str, answer: str = "A") -> list[int]:
-    """One question with its answer."""
-    question = Turn(role="user", content=f"{QUESTION}(A) {first}\n(B) {second}")
-    return model.encode_transcript([question, Turn(role="assistant", content=f"({answer})")]).ids
+    return asked(model, first, second, answer)[0].ids
 
 
 def _answers(subject: Subject, prompts: list[list[int]], letters: Letters, share: bool) -> Float[np.ndarray, " second"]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from foreshock.behaviour.propensity import BARE, CONTROLS, Slopes, as_tree, slopes
 from foreshock.study.measures.steering_range import choose_range
-from foreshock.study.nulls import generator, random_directions, shuffled_within
+from foreshock.study.nulls import generator, shuffled_within
 from foreshock.study.subject import Arrays, Subject
 from foreshock.texts.schema import PropensityItem
 from foreshock.vectors.estimation import estimate, unit
@@ -70,11 +70,8 @@ class Conduct:
 
     @cached_property
     def random(self) -> Directions:
-        """Unit directions in the span of the activations, denoised like the vectors."""
-        subject = self.subject
-        drawn = random_directions(subject.means.at(self.layer), RANDOM, generator(subject.seed, "conduct"))
-        basis = subject.basis(self.layer)
-        return unit(drawn - drawn @ basis.T @ basis)
+        """Random unit directions, denoised like the vectors."""
+        return self.subject.random_directions(self.layer, RANDOM, "conduct")
 
     def shuffled(self, draws: int) -> Iterator[Directions]:
         """Unit vectors fitted to the same stories with their emotions shuffled within topics, set by set."""
