@@ -42,10 +42,11 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## extraction against the ceiling and two peers, cold start, memory
+bench: install ## extraction and steering sweeps against peers, cold start, preferences
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.preferences
+	$(BIN)/python -m benchmarks.steering_sweep
 
 docs: install ## writes docs/cli.md from the commands' help, then builds the site into site/
 	$(BIN)/typer foreshock.cli utils docs --name foreshock --title "The command line" --output docs/cli.md

@@ -7,15 +7,11 @@ Run: python -m benchmarks.extraction
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
-import tempfile
-from pathlib import Path
 
 import torch
 
-from benchmarks.measuring import interleaved, median, peer_python, save, show
+from benchmarks.measuring import interleaved, median, run_peer, save, show
 from foreshock.activations import read_passages
 from foreshock.emotions import core
 from foreshock.model import LanguageModel, Tokens, open_model
@@ -97,30 +93,10 @@ def ceiling(model: LanguageModel, tokens: int) -> float:
 
 
 def peer(name: str, model: LanguageModel, texts: list[str], rows: int) -> dict[str, float]:
-    """Median seconds and peak memory of a peer, in its own environment, on the same texts and weights."""
+    """Median seconds and peak memory of a peer on the same texts and weights."""
     script, requirements = PEERS[name]
-    python = peer_python(name.split()[0], requirements)
-    with tempfile.TemporaryDirectory() as folder:
-        for_older_transformers(model, Path(folder))
-        job = {"model": folder, "texts": texts, "layer": LAYER, "batch": rows, "rounds": 3}
-        job["dtype"], job["threads"] = str(model.dtype)[6:], torch.get_num_threads()
-        (Path(folder) / "job.json").write_text(json.dumps(job))
-        path = Path(__file__).parent / "peers" / script
-        done = subprocess.run([python, path, f"{folder}/job.json"], check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def for_older_transformers(model: LanguageModel, folder: Path) -> None:
-    """The model's files, with the names that transformers 4 knows (the peers pin it)."""
-    model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"rope_theta": config["rope_parameters"]["rope_theta"], "torch_dtype": config["dtype"]}
-    (folder / "config.json").write_text(json.dumps(config))
-    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"})
-    )
+    job = {"texts": texts, "layer": LAYER, "batch": rows, "rounds": 3}
+    return run_peer(name.split()[0], script, requirements, model, job)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,19 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from foreshock.files import write_text
+from foreshock.model import LanguageModel
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = Path(__file__).parents[1] / ".bench"
@@ -51,6 +54,33 @@ def peer_python(name: str, requirements: list[str]) -> Path:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
         (folder / ".installed").touch()
     return python
+
+
+def run_peer(
+    name: str, script: str, requirements: list[str], model: LanguageModel, job: dict[str, Any]
+) -> dict[str, float]:
+    """What `peers/SCRIPT` prints, run in the peer's own environment on the same weights, dtype and threads."""
+    python = peer_python(name, requirements)
+    with tempfile.TemporaryDirectory() as folder:
+        for_older_transformers(model, Path(folder))
+        setting = {"model": folder, "dtype": str(model.dtype)[6:], "threads": torch.get_num_threads()}
+        (Path(folder) / "job.json").write_text(json.dumps(job | setting))
+        path = Path(__file__).parent / "peers" / script
+        done = subprocess.run([python, path, f"{folder}/job.json"], check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def for_older_transformers(model: LanguageModel, folder: Path) -> None:
+    """The model's files, with the names that transformers 4 knows (the peers pin it)."""
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_theta": config["rope_parameters"]["rope_theta"], "torch_dtype": config["dtype"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    )
 
 
 def save(name: str, ratios: dict[str, float], details: dict[str, Any]) -> None:

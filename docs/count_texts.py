@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foreshock.files import write_text
 from foreshock.texts import builtin_library, propensity_items, stories
+from foreshock.texts.builtin import blackmail_cases, coding_tasks, graded_replies, rollout_prompts
 
 CARD = Path(__file__).parent / "texts.md"
 BEGIN, END = "<!-- counted -->\n", "<!-- end -->\n"
@@ -30,6 +31,10 @@ def counted() -> str:
         "person-binding items": len(library.bindings),
         "activities": len(library.activities),
         "propensity items": len(propensity_items()),
+        "blackmail scenes": len(blackmail_cases()),
+        "coding tasks": len(coding_tasks()),
+        "rollout prompts": len(rollout_prompts()),
+        "graded replies": len(graded_replies()),
     }
     lengths = sorted(len(p.text.split()) for p in library.stories)
     balance = [f"| {field} | {_shares(getattr(p, field) for p in library.stories)} |" for field in ("person", "tense", "gender", "setting", "stakes", "age", "topic", "split")]  # fmt: skip

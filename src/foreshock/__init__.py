@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foreshock.emotions import Emotion, catalogue
     from foreshock.errors import ForeshockError
+    from foreshock.guard import Guard
     from foreshock.model import LanguageModel, open_model
     from foreshock.readings import Readings, read
     from foreshock.steering import Steering
@@ -28,6 +29,7 @@ _HOME = {
     "Emotion": "foreshock.emotions",
     "catalogue": "foreshock.emotions",
     "ForeshockError": "foreshock.errors",
+    "Guard": "foreshock.guard",
     "LanguageModel": "foreshock.model",
     "open_model": "foreshock.model",
     "Readings": "foreshock.readings",
@@ -50,6 +52,7 @@ __all__ = [
     "Emotion",
     "EmotionVectors",
     "ForeshockError",
+    "Guard",
     "LanguageModel",
     "Passage",
     "Readings",

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from foreshock.cli import card, doctor, read, study, sweep, write
+from foreshock.cli import behave, card, doctor, read, steer, study, sweep, write
 from foreshock.errors import ForeshockError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(study.study)
 app.command()(read.read)
+app.command()(steer.steer)
+app.command()(behave.behave)
 app.command()(sweep.sweep)
 app.command()(write.write)
 app.command()(card.card)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.errors import ForeshockError
+from foreshock.errors import ForeshockError, VectorsError
 
 if TYPE_CHECKING:
     from foreshock.model import LanguageModel
+
+
+VECTORS = "vectors.safetensors"
+"""What a study calls its vectors file."""
 
 
 class Dtype(StrEnum):
@@ -45,6 +50,23 @@ def opened(name: str | None, dtype: Dtype, device: str | None) -> LanguageModel:
         return open_model(name, dtype=dtype.value, device=device)
 
 
+def found_vectors(study: str) -> Path:
+    """The vectors file of a study, named by the file, by its folder, or by the model (`embedded` for the default one).
+
+    Raises:
+        VectorsError: there is none; the message says how to make it.
+    """
+    kept = Path("study") / Path(study).stem / VECTORS
+    for path in (Path(study), Path(study) / VECTORS, kept):
+        if path.is_file():
+            return path
+    model = "" if study == "embedded" else f" {study}"
+    raise VectorsError(
+        f"There are no vectors at {study} nor at {kept}; run `foreshock study{model}` first, "
+        "or give a study's folder or its vectors.safetensors."
+    )
+
+
 def numbers(text: str | None, what: str) -> list[int] | None:
     """`0,5,10-14` as a list of layer numbers; None stays None."""
     if text is None:
@@ -59,6 +81,28 @@ def numbers(text: str | None, what: str) -> list[int] | None:
                 f"{what} {text!r} cannot be read; write numbers and ranges, e.g. 8,12,16-20."
             ) from None
     return found
+
+
+def strengths_of(text: str, what: str, most: int = 64) -> list[float]:
+    """`-0.2:0.2:9` (low, high, how many) or `-0.1,0,0.1` as strengths, the smallest first."""
+    parts = text.split(":") if ":" in text else text.split(",")
+    try:
+        if ":" in text:
+            low, high, count = float(parts[0]), float(parts[1]), int(parts[2])
+            if len(parts) != 3 or not 2 <= count <= most or not low < high:
+                raise ValueError
+            # Rounded, so that the middle of an even sweep is 0 and not almost.
+            found = [round(low + (high - low) * k / (count - 1), 10) for k in range(count)]
+        else:
+            found = [float(part) for part in parts]
+        if not all(abs(strength) < 100 for strength in found):
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ForeshockError(
+            f"{what} {text!r} cannot be read; write low:high:count with 2 to {most} strengths, e.g. -0.2:0.2:9, "
+            "or a list, e.g. -0.1,0,0.1."
+        ) from None
+    return sorted(found)
 
 
 def printable(text: str) -> str:

@@ -76,7 +76,7 @@ def study(
     check_names(names)
     subject = opened(model, dtype, device)
     console = Console(stderr=True)
-    with _progress(console, len(names) + 2) as (advance, announce):
+    with progress_bar(console, len(names) + 2) as (advance, announce):
         result = run_study(
             subject,
             builtin_library(passages),
@@ -90,7 +90,7 @@ def study(
         )
     with console.status("Drawing the report …"):
         page = write_study(result, folder)
-    _summary(result.findings)
+    summary(result.findings)
     typer.echo(summary_line(subject.name, [f.verdict for f in result.findings]))
     typer.echo(f"Reading layer {result.vectors.reading_layer} of {subject.layers}. Report: {page.resolve()}")
 
@@ -118,7 +118,8 @@ def _norms(path: Path | None) -> dict[str, Any] | None:
     return load_norms(path)
 
 
-def _summary(findings: Sequence[Finding]) -> None:
+def summary(findings: Sequence[Finding]) -> None:
+    """The findings as a table on the terminal."""
     from rich.console import Console
     from rich.table import Table
 
@@ -136,7 +137,7 @@ def _summary(findings: Sequence[Finding]) -> None:
     Console().print(table)
 
 
-def _progress(console: Any, steps: int) -> Any:
+def progress_bar(console: Any, steps: int) -> Any:
     """A bar over the steps of a study, with the step at work and tokens per second, as a context manager.
 
     It gives `advance(texts, tokens)` and `announce(step)`.

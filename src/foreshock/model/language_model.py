@@ -183,17 +183,18 @@ class LanguageModel:
         """The logits that the model itself makes of its last block's output, in float32.
 
         Some families scale or cap what comes out of the unembedding, so the model's own forward pass does the work,
-        with its decoder standing aside.
+        with its decoder standing aside. Gradients are kept where `last` has any.
         """
-        normed = _Normed(last_hidden_state=self.anatomy.norm(last))
         decoder = self.anatomy.decoder
-        decoder.forward = lambda *_args, **_kwargs: normed
-        try:
-            ids = torch.zeros(last.shape[:2], dtype=torch.long, device=self.device)
-            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
-        finally:
-            del decoder.forward
-        return logits.float()
+        with torch.set_grad_enabled(last.requires_grad):
+            normed = _Normed(last_hidden_state=self.anatomy.norm(last))
+            decoder.forward = lambda *_args, **_kwargs: normed
+            try:
+                ids = torch.zeros(last.shape[:2], dtype=torch.long, device=self.device)
+                logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+            finally:
+                del decoder.forward
+            return logits.float()
 
     @torch.inference_mode()
     def unembed(self, directions: Float[Tensor, "direction hidden"]) -> Float[Tensor, "direction vocabulary"]:

@@ -42,14 +42,14 @@ def lines(
 def banded(name: str, caption: str, rows: Rows, x: str, y: str, series: str, grey: Rows) -> Chart:
     """Lines over x with a band each, from the columns `from` and `to`, over a grey band from the same columns."""
     met = alt.Scale(domain=list(dict.fromkeys(row[series] for row in rows)), scheme="tableau10")
-    legend = alt.Legend(orient="bottom", columns=4, symbolType="stroke")
+    legend = alt.Legend(orient="bottom", columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3)
     colour = alt.Color(f"{series}:N", scale=met, title=None, legend=legend)
 
     def over(rows: Rows) -> Any:
         return alt.Chart(_data(rows)).encode(x=alt.X(f"{x}:Q", title=x, scale=alt.Scale(nice=False)))
 
     behind = over(grey).mark_area(color=GREY, opacity=0.22).encode(y=alt.Y("from:Q", title=y), y2="to:Q")
-    bands = over(rows).mark_area(opacity=0.16).encode(y=alt.Y("from:Q", title=y), y2="to:Q", color=colour)
+    bands = over(rows).mark_area(opacity=0.12).encode(y=alt.Y("from:Q", title=y), y2="to:Q", color=colour)
     drawn = over(rows).mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=2)
     drawn = drawn.encode(y=alt.Y(f"{y}:Q", title=y), color=colour, tooltip=_tips(rows))
     return _chart(name, caption, (behind + bands + drawn).properties(width="container", height=240))
@@ -75,17 +75,20 @@ def heatmap(
     sort = list(order) or None
     scale = alt.Scale(scheme=DIVERGING, domain=[-limit, limit], clamp=True)
     axis = alt.Axis(labels=not big, ticks=not big)
+    crowded = high > 60 and not big  # many rows, each of which wants its name
+    named = alt.Axis(labelFontSize=8, labelOverlap=False, ticks=False) if crowded else axis
+    height = 10 * high if crowded else min(760, max(320, 17 * high))
     chart = (
         alt.Chart(_data(rows))
         .mark_rect()
         .encode(
             x=alt.X(f"{x}:N", sort=sort, title=None if sort else x, axis=axis),
-            y=alt.Y(f"{y}:N", sort=sort, title=None if sort else y, axis=axis),
+            y=alt.Y(f"{y}:N", sort=sort, title=None if sort else y, axis=named),
             color=alt.Color(f"{value}:Q", scale=scale, legend=alt.Legend(orient="right", gradientLength=160)),
             tooltip=_tips(rows),
             **(_frame(x, y) if outlined else {}),
         )
-        .properties(width="container", height=min(760, max(320, 17 * high)))
+        .properties(width="container", height=height)
     )
     return _chart(name, caption, chart)
 

@@ -38,7 +38,7 @@ from foreshock.study.experiments import (
 )
 from foreshock.study.finding import Finding, corrected
 from foreshock.study.provenance import provenance
-from foreshock.study.subject import Subject
+from foreshock.study.subject import DOSED, STRENGTHS, Subject
 from foreshock.texts import Library, Passage
 from foreshock.vectors import EmotionVectors, Recipe
 from foreshock.vectors.estimation import estimate
@@ -93,6 +93,8 @@ def run_study(
     layers: Sequence[int] | None = None,
     recipe: Recipe | None = None,
     norms: Mapping[str, Mapping[str, float | None]] | None = None,
+    dosed: Sequence[str] = DOSED,
+    strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
     store: Path | None = None,
     progress: Progress | None = None,
@@ -104,6 +106,7 @@ def run_study(
         only: names of the experiments to run (see `EXPERIMENTS`); all by default.
         layers: layers to keep (all by default); the embeddings are always read as a baseline.
         norms: a user's own valence and arousal ratings (see `axes`).
+        dosed, strengths: the emotions and strengths of the experiment dose-response.
         store: folder for finished work, so that a killed run resumes.
 
     Raises:
@@ -113,8 +116,17 @@ def run_study(
     check_names(only or ())
     recipe = recipe or Recipe()
     subject = Subject(
-        model, library, tuple(layers or ()), recipe, seed, norms or {}, store=store, progress=progress
-    )  # fmt: skip
+        model,
+        library,
+        tuple(layers or ()),
+        recipe,
+        seed,
+        norms or {},
+        dosed=tuple(dosed),
+        strengths=tuple(strengths),
+        store=store,
+        progress=progress,
+    )
     seconds: dict[str, float] = {}
     with _timed("vectors", seconds, announce):
         subject.choice = best_layer(subject)

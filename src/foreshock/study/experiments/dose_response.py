@@ -199,11 +199,13 @@ def _curve(found: Doses, number: int) -> Chart:
 
 
 def _coherence(found: Doses) -> Chart:
-    order = np.argsort(found.strengths)
+    points = [
+        sorted([(0.0, 0.0), *zip(found.strengths.tolist(), own.tolist(), strict=True)]) for own in found.loss
+    ]  # fmt: skip
     rows = [
-        {"strength": float(found.strengths[k]), "loss": float(found.loss[e, k]), "emotion": word}
-        for e, word in enumerate(found.emotions)
-        for k in order
+        {"strength": strength, "loss": loss, "emotion": word}
+        for word, own in zip(found.emotions, points, strict=True)
+        for strength, loss in own
     ]
     caption = f"What each dose costs neutral text, nats a token; coherent up to {COHERENT:g}"
     return charts.lines("dose-coherence", caption, rows, "strength", "loss", "emotion")

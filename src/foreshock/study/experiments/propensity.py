@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from foreshock.behaviour.propensity import CONTROLS
 from foreshock.emotions import lookup
 from foreshock.study import charts
 from foreshock.study.finding import Chart, Finding, Null
@@ -150,7 +151,8 @@ def _one(conduct: Conduct, claim: Claim) -> Finding:
             f"At strength {in_nats:g} the log-odds change by {claim.sign * value * scale * in_nats:+.3f} nats a token, as far "
             f"as the slope goes; situations differ by {float(conduct.situated.propensity[own].std()):.2f} nats a token (SD).",
             f"Among {len(everything)} emotions, ordered by this effect: "
-            + "; ".join(f"{word} {place}." for word, place in zip(claim.emotions, places, strict=True)),
+            + ", ".join(f"*{word}* is number {place}" for word, place in zip(claim.emotions, places, strict=True))
+            + ".",
             beside(other),
         ),
         table=_situations(conduct, claim, slope, bare),
@@ -229,24 +231,26 @@ def _situations(
 def _by_cluster(conduct: Conduct, effects: Table) -> Chart:
     """The whole table in ten rows: mean effect of each cluster's emotions."""
     clusters = [lookup(word).cluster for word in conduct.subject.emotions]
+    members = {name: [c == name for c in clusters] for name in clusters}
     rows = [
-        {
-            "cluster": cluster,
-            "conduct": family,
-            "effect": float(effects[[c == cluster for c in clusters], number].mean()),
-        }
-        for cluster in dict.fromkeys(clusters)
-        for number, family in enumerate(conduct.families)
+        {"cluster": name, "conduct": family, "effect": float(effects[own, number].mean())}
+        for name, own in members.items()
+        for number, family in enumerate(_columns(conduct))
     ]
     caption = "Mean effect of each cluster's emotions on each kind of conduct, in SDs of single random directions"
     return charts.matrix("conduct-clusters", caption, rows, "conduct", "cluster", "effect", SHOWN / 2)
+
+
+def _columns(conduct: Conduct) -> list[str]:
+    """The families as the maps head them."""
+    return [f"{family} (control)" if family in CONTROLS else family for family in conduct.families]
 
 
 def _map(conduct: Conduct, effects: Table) -> Chart:
     rows = [
         {"emotion": word, "conduct": family, "effect": float(effects[k, number])}
         for k, word in enumerate(conduct.subject.emotions)
-        for number, family in enumerate(conduct.families)
+        for number, family in enumerate(_columns(conduct))
     ]
     caption = "Effect of every emotion on every kind of conduct, in SDs of random directions"
     return charts.heatmap("conduct-emotions", caption, rows, "conduct", "emotion", "effect", [], limit=SHOWN)
