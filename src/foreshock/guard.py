@@ -173,13 +173,12 @@ class _Loop:
         self.recent: Float[Tensor, "batch token"] = torch.empty(0, 0)
         """Readings of the newest tokens; NaN where there are none to count."""
         self.over: list[bool] = []
-        self.whole: Tensor | None = None
-        """Token ids of the pass before, where it began at position 0."""
 
     def begin(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
         fresh = (self.places.positions == 0).any(1).cpu()
-        self._check_cached(ids, bool(fresh.any()))
+        if self.places.unclear:
+            raise SteeringError(f"A guard cannot follow the text: {self.places.unclear}; generate with use_cache=True.")
         if len(fresh) != len(self.decided):
             self.decided, self.recent = [0.0] * len(fresh), torch.empty(len(fresh), 0)
         self.generation += bool(fresh.any())
@@ -188,14 +187,6 @@ class _Loop:
         self.written = list(self.decided)
         ended = torch.zeros_like(fresh) if ids is None else torch.isin(ids[:, -1].cpu(), self.ends)
         self.over = (ended & ~fresh).tolist()
-
-    def _check_cached(self, ids: Tensor | None, fresh: bool) -> None:
-        """Without a cache every pass begins at 0 and nothing would ever be written: better to say so."""
-        last, self.whole = self.whole, ids if fresh else None
-        if last is None or self.whole is None or len(last) != len(self.whole):
-            return
-        if self.whole.shape[1] == last.shape[1] + 1 and torch.equal(self.whole[:, :-1], last):
-            raise SteeringError("A guard needs the key-value cache; generate with use_cache=True.")
 
     def read(self, hidden: Residual) -> None:
         window = self.guard.window

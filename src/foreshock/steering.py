@@ -39,7 +39,7 @@ class Steering:
     Raises:
         UnknownEmotion: the vectors lack an emotion.
         VectorsError: they lack a layer.
-        SteeringError: a strength is no finite number.
+        SteeringError: a strength is no finite number, or there is no layer.
     """
 
     doses: Mapping[str, float]
@@ -53,6 +53,8 @@ class Steering:
         for emotion, strength in self.doses.items():
             if not math.isfinite(strength):
                 raise SteeringError(f"The strength of {emotion!r} is {strength}; give a finite number, e.g. 0.05.")
+        if not self.where:
+            raise SteeringError("A steering needs a layer; leave `layers` out for the one that the study measured.")
         for layer in self.where:
             self.vector(layer)
 

@@ -48,6 +48,7 @@ def test_behave_finds_the_planted_conduct_and_leaves_a_page(model: Path, tmp_pat
         (["--strengths", "1:2"], "write low:high:count"),
         (["--strengths", "-0.1,x"], "write low:high:count"),
         (["--families", "coercion,arson"], "There are no situations of: arson; there are: coercion, facts."),
+        (["--strengths", "0"], "holds nothing but 0"),
         (["--only", "doses"], "There is no part 'doses'"),
         (["--logs", "nowhere"], "nowhere"),
     ],

@@ -80,6 +80,8 @@ def test_characters_of_the_prompt_are_steered(study: Path) -> None:
     [
         (["hi", "--set", "clam=0.1"], "did you mean calm"),
         (["hi", "--set", "brooding=0.1"], "These vectors have no 'brooding'"),
+        (["hi", "--set", "calm=0.1", "--set", "calm=0.2"], "given twice"),
+        (["hi", "--set", "calm=0.1", "--layers", "1-0"], "write numbers and ranges"),
         (["hi", "--set", "calm"], "--set 'calm' cannot be read"),
         (["hi", "--set", "calm=much"], "--set 'calm=much' cannot be read"),
         (["hi", "--set", "calm=nan"], "--set 'calm=nan' cannot be read"),

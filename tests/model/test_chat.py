@@ -111,3 +111,22 @@ def test_empty_and_overlong_texts_are_said(plant: Planted) -> None:
 def test_a_character_that_spans_tokens_keeps_its_place(embedded: LanguageModel) -> None:
     tokens = embedded.encode("go 😀 on")
     assert tokens.text[tokens.spans[-1][0] : tokens.spans[-1][1]].strip() == "on"
+
+
+def test_a_system_message_that_the_template_refuses_goes_into_the_first_user_message(plant: Planted) -> None:
+    import copy
+
+    tokenizer = copy.deepcopy(plant.model.tokenizer)
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    tokenizer.chat_template = refusing + tokenizer.chat_template
+    model = LanguageModel(plant.model.model, tokenizer)
+    turns = [
+        Turn(role="system", content="w1 w2"),
+        Turn(role="user", content="w3"),
+        Turn(role="assistant", content="w4"),
+    ]
+    assert plant.model.takes_system and not model.takes_system
+    tokens = model.encode_transcript(turns)
+    assert [role for role, own in zip(tokens.roles, tokens.content, strict=True) if own] == ["user"] * 3 + ["assistant"]
+    with pytest.raises(TextError, match="refuses"):
+        model.encode(turns)

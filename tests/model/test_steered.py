@@ -170,3 +170,33 @@ def test_a_prompt_without_room_for_the_reply_is_refused(llama: LanguageModel) ->
     prompt: Tokens = llama.encode(" ".join(["t5"] * 120))
     with pytest.raises(TooLong, match="120 tokens and a reply of up to 20"):
         next(generate(llama, [prompt], 20))
+
+
+def test_without_a_cache_the_reply_is_not_guessed(llama: LanguageModel) -> None:
+    prompt = llama.encode(PROMPTS[0])
+    ids = torch.tensor([prompt.ids])
+
+    def told(**more: bool) -> list[int]:
+        return llama.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, **more)[0].tolist()
+
+    with pytest.raises(SteeringError, match="use a cache"), llama.steered(Fixed(3.0, "reply")):
+        told(use_cache=False)
+    with llama.steered(Fixed(3.0, "reply")):
+        cached = told()
+    with llama.steered(Fixed(3.0, "reply"), [prompt]):
+        assert told(use_cache=False) == cached  # where the prompt is known, no cache is needed
+
+
+def test_a_state_of_unknown_length_is_refused() -> None:
+    torch.manual_seed(0)
+    config = hf.MambaConfig(vocab_size=128, hidden_size=32, num_hidden_layers=4, state_size=4, pad_token_id=0)
+    mamba = LanguageModel(hf.AutoModelForCausalLM.from_config(config), word_tokenizer(), "mamba")
+    ids = torch.tensor([mamba.encode(PROMPTS[0]).ids])
+    with pytest.raises(SteeringError, match="state"), mamba.steered(Fixed(1.0, "reply")):
+        mamba.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=4)
+
+
+def test_as_many_steerings_as_prompts(llama: LanguageModel) -> None:
+    prompts = [llama.encode(text) for text in PROMPTS]
+    with pytest.raises(SteeringError, match="2 steerings and 3 prompts"):
+        next(generate(llama, prompts, 4, steering=[Fixed(1.0), Fixed(2.0)]))

@@ -51,7 +51,7 @@ def as_tree(model: LanguageModel, items: Sequence[PropensityItem], layer: int) -
         NotADecoder: its blocks cannot be run on their own. TooLong: an item is beyond its context.
     """
     encoded = [replies(model, item) for item in items]
-    return fits_tree(model, max(encoded, key=lambda own: max(reply.end for reply in own)), layer)
+    return fits_tree(model, max(encoded, key=lambda own: sum(reply.end for reply in own)), layer)
 
 
 def slopes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,11 +69,14 @@ def behave(
     from rich.console import Console
 
     from foreshock.emotions import lookup
+    from foreshock.errors import SteeringError
     from foreshock.files import check_writable
     from foreshock.texts import builtin_library, load_passages, stories
 
-    dosed = tuple(lookup(word.strip()).word for word in emotions.split(","))
-    doses = tuple(s for s in strengths_of(strengths, "--strengths") if s)
+    dosed = tuple(dict.fromkeys(lookup(word.strip()).word for word in emotions.split(",")))
+    doses = tuple(strength for strength in strengths_of(strengths, "--strengths") if strength)
+    if not doses:
+        raise SteeringError(f"--strengths {strengths!r} holds nothing but 0; give at least one other, e.g. 0.1.")
     situations = _items(items, families)
     names = ["own-words", *_parts(only)]
     name = Path(model or "embedded").stem
@@ -103,6 +107,7 @@ def behave(
 
 def _items(path: Path | None, families: str | None) -> Sequence[PropensityItem]:
     from foreshock.errors import TextError
+    from foreshock.study.measures.conduct import LEAST
     from foreshock.texts import load_propensity_items, propensity_items
 
     found = load_propensity_items(path) if path else propensity_items()
@@ -110,7 +115,11 @@ def _items(path: Path | None, families: str | None) -> Sequence[PropensityItem]:
     if missing := wanted - {item.family for item in found}:
         known = ", ".join(dict.fromkeys(item.family for item in found))
         raise TextError(f"There are no situations of: {', '.join(sorted(missing))}; there are: {known}.")
-    return [item for item in found if item.family in wanted]
+    chosen = [item for item in found if item.family in wanted]
+    count = Counter(item.family for item in chosen)
+    if few := [f"{family} {n}" for family, n in count.items() if n < LEAST]:
+        raise TextError(f"A family needs {LEAST} situations to be measured; there are only: {', '.join(few)}.")
+    return chosen
 
 
 def _parts(only: str | None) -> list[str]:

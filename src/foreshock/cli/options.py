@@ -75,7 +75,10 @@ def numbers(text: str | None, what: str) -> list[int] | None:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            found += range(int(first), int(last) + 1) if dash else [int(first)]
+            own = range(int(first), int(last) + 1) if dash else [int(first)]
+            if not own:
+                raise ValueError
+            found += own
         except ValueError:
             raise ForeshockError(
                 f"{what} {text!r} cannot be read; write numbers and ranges, e.g. 8,12,16-20."
@@ -94,8 +97,8 @@ def strengths_of(text: str, what: str, most: int = 64) -> list[float]:
             # Rounded, so that the middle of an even sweep is 0 and not almost.
             found = [round(low + (high - low) * k / (count - 1), 10) for k in range(count)]
         else:
-            found = [float(part) for part in parts]
-        if not all(abs(strength) < 100 for strength in found):
+            found = sorted({float(part) for part in parts})
+        if len(found) > most or not all(abs(strength) < 100 for strength in found):
             raise ValueError
     except (ValueError, IndexError):
         raise ForeshockError(

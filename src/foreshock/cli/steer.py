@@ -86,7 +86,9 @@ def steer(
     """
     if not math.isfinite(temperature):
         raise SteeringError(f"--temperature {temperature} cannot be sampled with; give a number such as 0.7, or 0.")
-    given = dict(_dose(text) for text in doses)
+    given = dict(map(_dose, doses))
+    if len(given) < len(doses):
+        raise SteeringError("An emotion was given twice with --set; give each once, with its whole strength.")
     rows = _sweep(sweep, given)
     wanted, where = numbers(layers, "--layers"), _span(span, characters)
     message = _message(prompt)

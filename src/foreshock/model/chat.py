@@ -93,6 +93,14 @@ def encode_transcript(tokenizer: Any, turns: Sequence[Turn], reply: bool = False
     return _encode(tokenizer, text.rstrip(), segments, special=True)
 
 
+def without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The conversation with a leading system message put before the words of the message after it."""
+    if len(turns) < 2 or turns[0].role != "system":
+        return list(turns)
+    first = turns[1]
+    return [Turn(role=first.role, content=f"{turns[0].content}\n\n{first.content}"), *turns[2:]]
+
+
 def reply_places(tokens: Tokens) -> dict[str, int]:
     """The tokens that may stand for "just before the reply" in a conversation encoded up to there.
 

@@ -114,31 +114,43 @@ class Continuation:
         """Log-probability of one token at each place, in each row; in float32, on the model's device."""
         return torch.cat([of_tokens(logits, tokens) for logits in self._logits(writes, places)])
 
+    @torch.no_grad()
+    def fine_logits(
+        self, writes: Float[Tensor, "row hidden"], place: int, tokens: Sequence[int]
+    ) -> Float[Tensor, "row token"]:
+        """Logits of a few tokens at one place, unembedded in float32, in each row."""
+        return torch.cat([logits[:, 0] for logits in self._logits(writes, [place], tokens)])
+
     def losses(self, writes: Float[Tensor, "row hidden"], ids: Sequence[int]) -> Float[Tensor, " row"]:
         """Mean negative log-likelihood (nats a token) of the text itself, which is `ids`, in each row."""
         return -self.chosen(writes, range(len(ids) - 1), ids[1:]).mean(1)
 
     def gradient(
-        self, places: Sequence[int], score: Callable[[Float[Tensor, "place vocabulary"]], Float[Tensor, ""]]
+        self,
+        places: Sequence[int],
+        score: Callable[[Float[Tensor, "place vocabulary"]], Float[Tensor, ""]],
+        tokens: Sequence[int] | None = None,
     ) -> tuple[float, Float[Tensor, " hidden"]]:
         """A score of the logits at `places`, and how it changes with a write, at a write of 0.
 
         The product of the change with a vector is the slope in that vector's direction, so one backward pass serves
-        all directions. In float32, on the model's device.
+        all directions. In float32, on the model's device. With `tokens` the score gets those logits alone.
         """
         with torch.enable_grad(), _frozen(self.model):
             write = torch.zeros(self.model.hidden, device=self._hidden.device, requires_grad=True)
             last = self._on(self._hidden + self._inside * write.to(self._hidden.dtype))
-            value = score(self.model.logits(last[:, list(places)])[0])
+            value = score(self.model.logits(last[:, list(places)], tokens)[0])
             (slope,) = torch.autograd.grad(value, write)
         return float(value.detach()), slope
 
-    def _logits(self, writes: Tensor, places: Sequence[int] | None) -> Iterator[Tensor]:
+    def _logits(
+        self, writes: Tensor, places: Sequence[int] | None, tokens: Sequence[int] | None = None
+    ) -> Iterator[Tensor]:
         length = self._hidden.shape[1]
         picked = list(range(length)) if places is None else list(places)
         for part in torch.split(writes.to(self._hidden), max(1, TOKENS // length)):
             last = self._on(self._hidden + part[:, None] * self._inside)
-            yield self.model.logits(last[:, picked])
+            yield self.model.logits(last[:, picked], tokens)
 
 
 def of_tokens(logits: Float[Tensor, "*row place vocabulary"], tokens: Sequence[int]) -> Float[Tensor, "*row place"]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from foreshock.errors import TooLong
+from foreshock.errors import SteeringError, TooLong
 from foreshock.model.chat import Tokens
 from foreshock.model.language_model import LanguageModel
 from foreshock.model.steered import Steers
@@ -38,6 +38,10 @@ def generate(
         SteeringError: the steering cannot be done.
     """
     check_room(model, prompts, most)
+    if isinstance(steering, Sequence) and len(steering) != len(prompts):
+        raise SteeringError(
+            f"{len(steering)} steerings and {len(prompts)} prompts do not go together; give one for all, or one a prompt."
+        )
     for start in range(0, len(prompts), rows):
         part = prompts[start : start + rows]
         own = steering[start : start + rows] if isinstance(steering, Sequence) else steering

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from foreshock.errors import NotFinite, TooLong
+from foreshock.errors import NotFinite, TextError, TooLong
 from foreshock.model import chat
 from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
@@ -114,10 +115,23 @@ class LanguageModel:
             tokens = chat.encode_chat(self.tokenizer, text, reply)
         return self._fitting(tokens)
 
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether the chat template takes a system message; some families' raise an error instead."""
+        try:
+            chat.encode_chat(self.tokenizer, [Turn(role="system", content="a"), Turn(role="user", content="b")])
+        except TextError:
+            return False
+        return True
+
     def encode_transcript(self, turns: Sequence[Turn], reply: bool = False) -> chat.Tokens:
-        """A conversation laid out by the chat template where there is one, else as plain paragraphs."""
+        """A conversation laid out by the chat template where there is one, else as plain paragraphs.
+
+        A system message that the template refuses stands at the beginning of the user's first message, as such
+        families are told to do.
+        """
         if self.has_chat_template:
-            return self.encode(turns, reply)
+            return self.encode(turns if self.takes_system else chat.without_system(turns), reply)
         return self._fitting(chat.encode_transcript(self.tokenizer, turns, reply))
 
     def _fitting(self, tokens: chat.Tokens) -> chat.Tokens:
@@ -179,14 +193,21 @@ class LanguageModel:
             check_finite(hidden[batch.mask()], layer)
         return caught
 
-    def logits(self, last: Float[Tensor, "batch token hidden"]) -> Float[Tensor, "batch token vocabulary"]:
+    def logits(
+        self, last: Float[Tensor, "batch token hidden"], tokens: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch token vocabulary"]:
         """The logits that the model itself makes of its last block's output, in float32.
 
         Some families scale or cap what comes out of the unembedding, so the model's own forward pass does the work,
         with its decoder standing aside. Gradients are kept where `last` has any.
+
+        Args:
+            tokens: the only tokens whose logits are wanted; they are unembedded in float32, as bfloat16 rounds logits
+                to steps of an eighth and coarser. None: the whole vocabulary, unembedded in the model's dtype.
         """
         decoder = self.anatomy.decoder
-        with torch.set_grad_enabled(last.requires_grad):
+        stood = decoder.__dict__.get("forward")  # accelerate puts its own there
+        with torch.set_grad_enabled(last.requires_grad), finely(self.anatomy.unembedding, tokens):
             normed = _Normed(last_hidden_state=self.anatomy.norm(last))
             decoder.forward = lambda *_args, **_kwargs: normed
             try:
@@ -194,6 +215,8 @@ class LanguageModel:
                 logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
             finally:
                 del decoder.forward
+                if stood is not None:
+                    decoder.forward = stood
             return logits.float()
 
     @torch.inference_mode()
@@ -208,6 +231,23 @@ class LanguageModel:
         scaled = (directions / size).to(weight)
         zero = torch.zeros_like(scaled[:1])
         return ((norm(scaled) - norm(zero)) @ weight.T).float()
+
+
+@contextlib.contextmanager
+def finely(head: Any, tokens: Sequence[int] | None) -> Iterator[None]:
+    """Within the context an unembedding gives the logits of `tokens` alone, in float32; None leaves it as it is."""
+
+    def instead(_module: Any, args: tuple[Any, ...], _out: Tensor) -> Tensor:
+        wanted = torch.tensor(list(tokens or ()), device=head.weight.device)
+        bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
+        return functional.linear(args[0].float(), head.weight[wanted].float(), bias)
+
+    handle = None if tokens is None else head.register_forward_hook(instead)
+    try:
+        yield
+    finally:
+        if handle:
+            handle.remove()
 
 
 class _Normed(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped here

@@ -67,6 +67,9 @@ def _touching(span: Characters, prompt: Tokens | None) -> slice:
     return slice(own[0], own[-1] + 1)
 
 
+STATE = "this model keeps a state that does not say how many tokens it holds"
+
+
 class Places:
     """Where the tokens of the running pass stand; kept up to date within `placed`."""
 
@@ -75,6 +78,35 @@ class Places:
         """Negative where a row is padded on the left."""
         self.prompt: Int[Tensor, " batch"] = torch.zeros(0, dtype=torch.long)
         """Tokens that each row had in the pass that began its sequence."""
+        self.unclear = ""
+        """Why positions, or where the prompt ends, cannot be told; empty where they can."""
+        self._whole: Tensor | None = None
+        """Tokens of the pass before, where that began a sequence."""
+
+    def update(self, given: Mapping[str, Any]) -> None:
+        """Take over where the tokens of a pass stand, from what the decoder is called with."""
+        given = {**given, **given.get("kwargs", {})}
+        tokens = given.get("input_ids") if given.get("input_ids") is not None else given.get("inputs_embeds")
+        assert isinstance(tokens, Tensor)
+        rows, length = tokens.shape[:2]
+        cache = given.get("past_key_values")
+        past = int(cache.get_seq_length()) if cache is not None else 0
+        padding = _padding(given, past + length, rows).to(tokens.device)
+        columns = torch.arange(past, past + length, device=tokens.device)
+        self.positions = columns[None] - padding[:, None]
+        self.unclear = self._why_unclear(given, tokens, past)
+        if past == 0 and not self.unclear:
+            self.prompt = _real(given, rows, length, padding)
+
+    def _why_unclear(self, given: Mapping[str, Any], tokens: Tensor, past: int) -> str:
+        """Generating without a cache runs the whole text again for each token, which looks like ever new prompts."""
+        before, self._whole = self._whole, tokens if past == 0 else None
+        if given.get("cache_params") is not None:
+            return STATE
+        if before is None or past or tokens.ndim != 2 or len(tokens) != len(before):
+            return ""
+        grown = tokens.shape[1] == before.shape[1] + 1 and torch.equal(tokens[:, :-1], before)
+        return "without a key-value cache the prompt cannot be told from the reply" if grown else ""
 
     def inside(
         self, span: slice | Literal["all", "prompt", "reply"], prompt: Int[Tensor, " batch"] | None = None
@@ -83,10 +115,18 @@ class Places:
 
         Args:
             prompt: tokens of each row's prompt; left out: those of the pass that began the sequence.
+
+        Raises:
+            SteeringError: it cannot be told.
         """
         real = self.positions >= 0
         if span == "all":
             return real
+        positions_known = self.unclear != STATE
+        if self.unclear and not (positions_known and (prompt is not None or isinstance(span, slice))):
+            raise SteeringError(
+                f"The span {span!r} cannot be placed: {self.unclear}; steer all tokens, or use a cache."
+            )
         if isinstance(span, slice):
             inside = real & (self.positions >= (span.start or 0))
             return inside if span.stop is None else inside & (self.positions < span.stop)
@@ -100,27 +140,13 @@ def placed(decoder: nn.Module) -> Iterator[Places]:
     places, signature = Places(), inspect.signature(decoder.forward)
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _update(places, signature.bind(*args, **kwargs).arguments)
+        places.update(signature.bind(*args, **kwargs).arguments)
 
     handle = decoder.register_forward_pre_hook(before, with_kwargs=True)
     try:
         yield places
     finally:
         handle.remove()
-
-
-def _update(places: Places, given: Mapping[str, Any]) -> None:
-    given = {**given, **given.get("kwargs", {})}
-    tokens = given.get("input_ids") if given.get("input_ids") is not None else given.get("inputs_embeds")
-    assert isinstance(tokens, Tensor)
-    rows, length = tokens.shape[:2]
-    cache = given.get("past_key_values")
-    past = int(cache.get_seq_length()) if cache is not None else 0
-    padding = _padding(given, past + length, rows).to(tokens.device)
-    columns = torch.arange(past, past + length, device=tokens.device)
-    places.positions = columns[None] - padding[:, None]
-    if past == 0:
-        places.prompt = _real(given, rows, length, padding)
 
 
 def _padding(given: Mapping[str, Any], width: int, rows: int) -> Int[Tensor, " batch"]:

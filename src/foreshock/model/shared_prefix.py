@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from foreshock.model.batches import pad, plan
-from foreshock.model.language_model import LanguageModel, check_finite
+from foreshock.model.language_model import LanguageModel, check_finite, finely
 from foreshock.model.proofs import TOLERANCE, difference
 
 Prompts = Sequence[list[int]]
@@ -98,16 +97,9 @@ def _last_only(model: LanguageModel, last: Int[Tensor, " batch"], tokens: Sequen
     def pick(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (args[0][rows, last][:, None], *args[1:])
 
-    def finely(_module: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
-        if tokens is None:
-            return out
-        wanted = torch.tensor(list(tokens), device=head.weight.device)
-        bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
-        return functional.linear(args[0].float(), head.weight[wanted].float(), bias)
-
-    hooks = [head.register_forward_pre_hook(pick), head.register_forward_hook(finely)]
+    handle = head.register_forward_pre_hook(pick)
     try:
-        yield
+        with finely(head, tokens):
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        handle.remove()

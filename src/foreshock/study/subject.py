@@ -201,9 +201,11 @@ class Subject:
         return self.fitted.norm_at(layer)
 
     @cached_property
-    def manifest_hash(self) -> str:
-        """Names the vectors in what is kept about them: model, texts, recipe, seed."""
-        return _hash(self.fitted.manifest)
+    def vectors_hash(self) -> str:
+        """Names the vectors in what is kept about them, by all that they depend on besides the model."""
+        stories = [passage.model_dump() for passage in self.passages]
+        neutral = [dialogue.model_dump() for dialogue in self.library.neutral]
+        return _hash([stories, neutral, self.recipe.to_json(), self.seed])
 
     @property
     def chosen(self) -> Choice:

@@ -101,3 +101,18 @@ def test_an_arbitrary_chooser_gives_nothing() -> None:
     plant = chooser({})
     found = preference_steering.run(subject_of(plant.model, plant.library))
     assert [f.id for f in found if f.verdict == "holds"] == []
+
+
+def test_bfloat16_does_not_round_the_effect_away(subject: Subject) -> None:
+    """Logits in bfloat16 go by eighths; the letters are unembedded in float32, so small doses still show."""
+    import copy
+
+    from foreshock.model import LanguageModel
+
+    network = copy.deepcopy(subject.model.model).bfloat16()
+    coarse = subject_of(LanguageModel(network, subject.model.tokenizer, "coarse"), subject.library)
+    own = questions(subject, 32)
+    direction = unit(subject.fitted.at(LAYER))[subject.emotions.index("loving")]
+    rows = 0.1 * subject.norm_at(LAYER) * np.stack([direction, -direction])
+    fine, rough = (doses(one, own, LAYER, rows) for one in (subject, coarse))
+    assert np.corrcoef(fine[:, 0] - fine[:, 1], rough[:, 0] - rough[:, 1])[0, 1] > 0.8

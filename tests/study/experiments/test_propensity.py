@@ -15,6 +15,7 @@ from foreshock.study.finding import Finding, corrected
 from foreshock.study.measures import conduct as measure
 from foreshock.study.measures.conduct import conduct_of
 from foreshock.study.subject import Subject
+from foreshock.vectors.estimation import unit
 from foreshock.vectors.fitting import fit_vectors
 from tests.behaviour.conducting import conductor, items
 
@@ -74,8 +75,9 @@ def test_words_alone_are_no_conduct() -> None:
         head[ids] += 0.5 * torch.from_numpy(plant.directions[-1])  # desperate
     found = {f.id: f for f in corrected(propensity.run(subject_of(plant)))}
     claim = found["conduct-desperate-coercion"]
-    assert claim.estimate > 2 and claim.verdict != "holds"
-    assert claim.floor is not None and claim.floor > 0.5 * claim.estimate
+    whole, bare = claim.baselines.values()
+    assert whole > 2 and bare > 2 and claim.verdict != "holds"
+    assert claim.interval is not None and claim.estimate < whole
 
 
 def test_doses_confirm_the_slopes(found: dict[str, Finding]) -> None:
@@ -90,9 +92,30 @@ def test_doses_confirm_the_slopes(found: dict[str, Finding]) -> None:
 def test_an_effect_of_1_is_what_random_directions_do(subject: Subject) -> None:
     conduct = conduct_of(subject)
     assert conduct is not None
-    assert np.allclose(conduct.effects(conduct.random).std(0), 1)
+    for part in ("excess", "situated", "bare"):
+        assert np.allclose(conduct.effects(conduct.random, part).std(0), 1)
     drawn = np.concatenate([conduct.effects(directions) for directions in conduct.shuffled(40)])
     assert 0.5 < np.sqrt((drawn**2).mean()) < 2
+
+
+def test_the_excess_is_what_the_situation_adds(subject: Subject) -> None:
+    conduct = conduct_of(subject)
+    assert conduct is not None
+    whole, bare, excess = (conduct.slopes(conduct.emotions, part) for part in ("situated", "bare", "excess"))
+    assert np.allclose(excess, whole - bare, atol=1e-4)
+
+
+def test_alike_vectors_are_as_alike_as_the_emotions(subject: Subject) -> None:
+    """Emotions made alike on purpose: the null's vectors have their cosines, and point elsewhere."""
+    conduct = conduct_of(subject)
+    assert conduct is not None
+    common = conduct.random[0]
+    conduct.__dict__["emotions"] = unit(conduct.emotions + 2 * common)
+    own = conduct.emotions @ conduct.emotions.T
+    drawn = [vectors @ vectors.T for vectors in conduct.alike(100)]
+    pairs = np.triu_indices(len(own), 1)
+    assert own[pairs].mean() > 0.6
+    assert np.mean([gram[pairs].mean() for gram in drawn]) > 0.4
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +134,11 @@ def test_few_situations_give_no_finding() -> None:
     plant = conductor()
     few = replace(plant.library, propensity=items()[:5])
     assert propensity.run(subject_of(replace(plant, library=few))) == []
+
+
+def test_doses_that_break_the_text_tell_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dose_response, "COHERENT", -100.0)  # in its own language no dose breaks the tiny model's text
+    (finding,) = dose_response.run(subject)
+    assert finding.verdict == "cannot tell"
+    assert any("At no strength does text hold together" in note for note in finding.notes)
+    assert finding.charts[0].name == "dose-coercion"

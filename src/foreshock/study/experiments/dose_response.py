@@ -46,9 +46,19 @@ class Doses:
 
     @cached_property
     def coherent(self) -> Bool[np.ndarray, " strength"]:
-        """Strengths at which no emotion costs more than `COHERENT`; the smallest one where all do."""
-        fine = np.asarray((self.loss <= COHERENT).all(0))
-        return fine if fine.any() else np.asarray(np.abs(self.strengths) == np.abs(self.strengths).min())
+        """Strengths at which no emotion costs more than `COHERENT`, nor at the same strength the other way.
+
+        Where there are none, all: the slopes then tell nothing, and the finding says so.
+        """
+        sizes = np.abs(self.strengths)
+        broken = sizes[(self.loss > COHERENT).any(0)]
+        fine = np.asarray(sizes < (broken.min() if len(broken) else np.inf) - 1e-9)
+        return fine if fine.any() else np.ones_like(fine)
+
+    @property
+    def holds_together(self) -> bool:
+        """Whether any strength is coherent."""
+        return bool((self.loss[:, self.coherent] <= COHERENT).all())
 
     @cached_property
     def slopes(self) -> Float[np.ndarray, "emotion item"]:
@@ -60,7 +70,7 @@ class Doses:
     def predicted(self) -> Float[np.ndarray, "emotion item"]:
         """The slopes at strength 0, from the gradients."""
         rows = [self.conduct.subject.emotions.index(word) for word in self.emotions]
-        return self.conduct.slopes(self.conduct.emotions[rows])
+        return self.conduct.slopes(self.conduct.emotions[rows], "situated")
 
 
 def run(subject: Subject) -> list[Finding]:
@@ -84,7 +94,9 @@ def run(subject: Subject) -> list[Finding]:
             claim="The slope at strength 0 tells what steering does at the strengths that are used",
             statistic=f"r of predicted and measured slopes over {len(emotions)} emotions × {count} situations",
             estimate=value,
-            interval=bootstrap(count, lambda picked: agreement(picked, picked), random, DRAWS),
+            interval=bootstrap(count, lambda picked: agreement(picked, picked), random, DRAWS)
+            if found.holds_together
+            else None,
             null=against("predictions of other situations", value, shuffled),
             published=None,
             worthwhile=0.8,
@@ -105,7 +117,7 @@ def _measured(conduct: Conduct, emotions: tuple[str, ...], strengths: np.ndarray
     writes = (strengths[None, :, None] * directions[:, None]).reshape(-1, directions.shape[1]) * conduct.unit
     writes = np.concatenate([np.zeros_like(writes[:1]), writes]).astype(np.float32)
     tree = as_tree(subject.model, conduct.items, layer)
-    made_by = [layer, tree, emotions, strengths.tolist(), subject.manifest_hash]
+    made_by = [layer, tree, emotions, strengths.tolist(), subject.vectors_hash]
 
     def part(items: Sequence[PropensityItem]) -> Arrays:
         return {"found": doses(subject.model, items, layer, writes, tree=tree, progress=subject.progress)}
@@ -117,14 +129,18 @@ def _measured(conduct: Conduct, emotions: tuple[str, ...], strengths: np.ndarray
         parts.append(subject.kept("doses", [*made_by, told], lambda items=items: part(items))["found"])  # type: ignore[misc]
     values = np.concatenate(parts).T
     change = (values[1:] - values[0]).reshape(len(emotions), len(strengths), -1)
-    losses = subject.kept("doses-loss", made_by, lambda: {"loss": _loss(subject, layer, writes)})["loss"]
+    texts = neutral_texts(subject)
+    losses = subject.kept("doses-loss", [*made_by, texts], lambda: {"loss": _loss(subject, texts, layer, writes)})[
+        "loss"
+    ]
     return Doses(conduct, emotions, strengths, change, losses.reshape(len(emotions), len(strengths)))
 
 
-def _loss(subject: Subject, layer: int, writes: Float[np.ndarray, "row hidden"]) -> Float[np.ndarray, " row"]:
+def _loss(
+    subject: Subject, texts: Sequence[Sequence[int]], layer: int, writes: Float[np.ndarray, "row hidden"]
+) -> Float[np.ndarray, " row"]:
     """Mean rise of the loss of neutral texts with each write; the first row is none."""
     rows = torch.from_numpy(writes)
-    texts = neutral_texts(subject)
     losses = np.mean([Continuation(subject.model, ids, layer).losses(rows, ids).cpu().numpy() for ids in texts], 0)
     return np.asarray(losses[1:] - losses[0])
 
@@ -141,7 +157,10 @@ def _notes(found: Doses) -> tuple[str, ...]:
     return (
         f"By strength, both ways taken together: {agree}.",
         f"Slopes are over strengths {fine.min():g} … {fine.max():g}, where no dosed emotion makes neutral text "
-        f"unlikelier by more than {COHERENT:g} nats a token.",
+        f"unlikelier by more than {COHERENT:g} nats a token."
+        if found.holds_together
+        else f"At no strength does text hold together: neutral text is unlikelier by more than {COHERENT:g} nats a token at "
+        "all of them. Slopes are over all strengths and tell nothing; take smaller ones.",
         *choose_range(found.conduct.subject).notes[:1],
     )
 
@@ -153,7 +172,7 @@ def _ratio(predicted: np.ndarray, measured: np.ndarray) -> float:
 def _table(found: Doses) -> tuple[dict[str, Any], ...]:
     """A row an emotion and family: measured slope with its interval, and p against random directions."""
     conduct, subject = found.conduct, found.conduct.subject
-    drawn = conduct.slopes(conduct.random) @ conduct.membership
+    drawn = conduct.slopes(conduct.random, "situated") @ conduct.membership
     rows: list[dict[str, Any]] = []
     for e, word in enumerate(found.emotions):
         for number, family in enumerate(conduct.families):
@@ -163,7 +182,7 @@ def _table(found: Doses) -> tuple[dict[str, Any], ...]:
             mean = float(slope.mean())
             p = (1 + int((np.abs(drawn[:, number]) >= abs(mean)).sum())) / (1 + len(drawn))
             rows.append(
-                {"emotion": word, "conduct": family, "slope (nats a token)": mean, "from": low, "to": high, "in SDs of random": mean / float(conduct.spread[number]), "p": p}
+                {"emotion": word, "conduct": family, "slope (nats a token)": mean, "from": low, "to": high, "in SDs of random": mean / float(conduct.spreads["situated"][number]), "p": p}
             )  # fmt: skip
     for row, q in zip(rows, corrected_p([row["p"] for row in rows]), strict=True):
         row["q"] = q
@@ -172,8 +191,9 @@ def _table(found: Doses) -> tuple[dict[str, Any], ...]:
 
 def _curves(found: Doses) -> list[Chart]:
     conduct = found.conduct
-    drawn = [k for k, family in enumerate(conduct.families) if family in (*CURVES, "facts")]
-    return [_curve(found, number) for number in drawn or range(len(conduct.families))]
+    drawn = [k for k in conduct.behaviours if conduct.families[k] in CURVES] or conduct.behaviours
+    facts = [k for k, family in enumerate(conduct.families) if family == "facts"]
+    return [_curve(found, number) for number in (*drawn, *facts)]
 
 
 def _curve(found: Doses, number: int) -> Chart:
@@ -190,7 +210,7 @@ def _curve(found: Doses, number: int) -> Chart:
             half = 1.96 * float(change.std(ddof=1)) / np.sqrt(len(change))
             mean = float(change.mean())
             rows.append({"strength": strength, "nats a token": mean, "from": mean - half, "to": mean + half, "emotion": word})  # fmt: skip
-    edge = float(np.quantile(np.abs(conduct.slopes(conduct.random) @ conduct.membership[:, number]), 0.95))
+    edge = float(np.quantile(np.abs(conduct.slopes(conduct.random, "situated") @ conduct.membership[:, number]), 0.95))
     ends = sorted({0.0, float(found.strengths.min()), float(found.strengths.max())})
     grey = [{"strength": s, "from": -edge * abs(s), "to": edge * abs(s)} for s in ends]
     family = conduct.families[number]

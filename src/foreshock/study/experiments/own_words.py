@@ -113,7 +113,7 @@ def _effects(subject: Subject, chosen: Range) -> tuple[Effects, Effects, Effects
         ]
     )
     writes = chosen.strength * subject.norm_at(layer) * directions
-    made_by = [layer, chosen.strength, FRAMES, RANDOM, subject.emotions, subject.seed, subject.manifest_hash]
+    made_by = [layer, chosen.strength, FRAMES, RANDOM, subject.emotions, subject.seed, subject.vectors_hash]
 
     def compute() -> Arrays:
         return {"effects": word_effects(subject, layer, writes, FRAMES)}

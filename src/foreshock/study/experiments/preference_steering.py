@@ -36,8 +36,6 @@ from foreshock.texts.schema import Activity
 from foreshock.vectors.estimation import estimate, unit
 
 DRAWS = 1000
-SETS = 200
-"""Sets of shuffled vectors that the correlation is compared with; fitting them at two layers takes time."""
 WORTHWHILE = 35.0
 """Elo points: five per cent of the choices."""
 RANDOM = "random directions of equal norm, in the span of the activations, denoised like the vectors"
@@ -213,7 +211,7 @@ def _shuffled(found: Steered) -> list[float]:
     subject, elo, draws = found.subject, found.found.elo, generator(found.subject.seed, "preference shuffled")
     residuals = found.found.residuals(subject.reading_layer)
     values = []
-    for _ in range(SETS):
+    for _ in range(DRAWS):
         labels = shuffled_within(subject.emotion, subject.topic, draws)
         read, steered = (
             unit(estimate(subject.means.at(k), labels, subject.topic, len(subject.emotions), subject.recipe, subject.basis(k)).directions)

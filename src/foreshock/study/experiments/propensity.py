@@ -1,7 +1,7 @@
 """Do emotion vectors move the model's conduct, and which way? (paper, "Steering": blackmail, reward hacking, sycophancy)
 
 Conduct is measured as the propensity of matched replies (see `behaviour.propensity`), an effect in standard deviations
-of what random directions of the same length do.
+of what random directions of the same length do, beyond what is done to the same replies without their situation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from foreshock.behaviour.propensity import CONTROLS
 from foreshock.emotions import lookup
 from foreshock.study import charts
 from foreshock.study.finding import Chart, Finding, Null
-from foreshock.study.measures.conduct import Conduct, Table, conduct_of
+from foreshock.study.measures.conduct import Conduct, Part, Table, conduct_of
 from foreshock.study.measures.steering_range import choose_range
 from foreshock.study.nulls import against, beside, bootstrap, corrected_p, generator, harder
 from foreshock.study.subject import Subject
@@ -29,6 +29,8 @@ SHOWN = 4
 """Standard deviations at which the colours of the maps are full."""
 RANDOM = "random directions of equal norm, in the span of the activations, denoised like the vectors"
 SHUFFLED = "vectors of the same stories with emotions shuffled within topics"
+ALIKE = "random vectors that are as alike as the emotions'"
+PARTS: tuple[Part, ...] = ("excess", "situated", "bare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,44 +78,48 @@ def run(subject: Subject) -> list[Finding]:
 
 
 def _overall(conduct: Conduct) -> Finding:
-    """The whole table of emotions and behaviours against tables of shuffled vectors."""
-    subject, own = conduct.subject, conduct.behaviours
-    effects, bare = conduct.effects(conduct.emotions), conduct.effects(conduct.emotions, bare=True)
-    value = _size(effects[:, own])
-    drawn = [_size(conduct.effects(directions)[:, own]) for directions in conduct.shuffled(DRAWS)]
+    """The whole table of emotions and behaviours against tables of vectors without emotion."""
+    own = conduct.behaviours
+    effects = {part: conduct.effects(conduct.emotions, part) for part in PARTS}
+    excess = effects["excess"]
+    value = _size(excess[:, own])
+    nulls = {SHUFFLED: conduct.shuffled(DRAWS), ALIKE: conduct.alike(DRAWS)}
+    drawn = {kind: [_size(conduct.effects(vectors)[:, own]) for vectors in sets] for kind, sets in nulls.items()}
+    null, other = harder(*(against(kind, value, sizes) for kind, sizes in drawn.items()))
     controls = [k for k in range(len(conduct.families)) if k not in own]
-    p = _cells(conduct, effects)
+    p = _cells(conduct, excess)
     cells = corrected_p([float(one) for one in p[:, own].ravel()])
-    clear = sum(q <= CLEAR for q in cells)
-    floor = _size(bare[:, own])
-    agree = np.corrcoef(effects[:, own].ravel(), bare[:, own].ravel())[0, 1]
+    agree = np.corrcoef(effects["situated"][:, own].ravel(), effects["bare"][:, own].ravel())[0, 1]
     return Finding(
         id="conduct",
         claim="Emotion vectors move conduct more than vectors without emotion do",
-        statistic=f"root mean square effect over {len(effects)} emotions × {len(own)} behaviours, in SDs of random directions",
+        statistic=f"root mean square effect over {len(excess)} emotions × {len(own)} behaviours, in SDs of random directions",
         estimate=value,
-        interval=_size_interval(conduct),
-        null=against(SHUFFLED, value, drawn),
+        interval=_size_interval(conduct, value),
+        null=null,
         published=None,
         worthwhile=1.25,
         how_to_read=(
-            "A cell says how steering along an emotion (down) shifts the odds of a kind of conduct (across): orange more of the misconduct, blue less. "
+            "A cell says how steering along an emotion (down) shifts the odds of a kind of conduct (across), beyond what it does to the same replies without their situation: orange more of the misconduct, blue less. "
             "A random direction of the same length gives cells of size 1, so only sizes of 2 and more are worth a look; the last columns are controls."
         ),
-        baselines={"the same replies without their situation": floor}
-        | {f"control: {conduct.families[k]}": _size(effects[:, [k]]) for k in controls},
-        floor=floor,
+        baselines={
+            "in the situation, words counted in": _size(effects["situated"][:, own]),
+            "the same replies without their situation": _size(effects["bare"][:, own]),
+        }
+        | {f"control: {conduct.families[k]}": _size(excess[:, [k]]) for k in controls},
         notes=(
-            f"Of {len(cells)} cells of emotion and behaviour {clear} differ from random directions at q {CLEAR:g} "
-            f"(Benjamini-Hochberg over the cells, {len(conduct.random):,} random directions).",
+            f"Of {len(cells)} cells of emotion and behaviour {sum(q <= CLEAR for q in cells)} differ from random directions at "
+            f"q {CLEAR:g} (Benjamini-Hochberg over the cells, {len(conduct.random):,} random directions).",
             f"What the vectors do to the replies in their situations goes with what they do to the same replies without "
             f"any (r = {agree:.2f}): so much of an effect is taste in words.",
+            beside(other),
             *_standing(conduct),
-            *choose_range(subject).notes[:1],
+            *choose_range(conduct.subject).notes[:1],
             "Slopes are those at strength 0; the experiment dose-response checks them against finite strengths.",
         ),
-        table=_rows(conduct, effects, bare, p),
-        charts=(_by_cluster(conduct, effects), _map(conduct, effects)),
+        table=_rows(conduct, effects, p),
+        charts=(_by_cluster(conduct, excess), _map(conduct, excess)),
     )
 
 
@@ -123,19 +129,20 @@ def _one(conduct: Conduct, claim: Claim) -> Finding:
     own = conduct.family == number
     rows = [subject.emotions.index(word) for word in claim.emotions]
     # The mean of several unit vectors is a direction like any other: scaled to length 1 before it is compared.
-    direction = conduct.emotions[rows].mean(0)
-    direction = claim.sign * direction / np.linalg.norm(direction)
-    scale = conduct.spread[number]
-    slope, bare = (conduct.slopes(direction[None], b)[0, own] / scale for b in (False, True))
+    direction = claim.sign * unit(conduct.emotions[rows].mean(0))
+    scale = {part: conduct.spreads[part][number] for part in PARTS}
+    slopes = {part: conduct.slopes(direction[None], part)[0, own] for part in PARTS}
+    slope = slopes["excess"] / scale["excess"]
     value, random = float(slope.mean()), generator(subject.seed, f"propensity {claim.id}")
-    null, other = _nulls(conduct, value, number, len(rows))
+    null, other = _nulls(conduct, value, claim, number)
     everything = conduct.effects(conduct.emotions)[:, number] * claim.sign
     places = [int(1 + (everything > everything[row]).sum()) for row in rows]
     in_nats = subject.fitted.usable_strength or choose_range(subject).strength
+    whole, bare = (float((slopes[part] / scale[part]).mean()) for part in ("situated", "bare"))
     return Finding(
         id=f"conduct-{claim.id}",
         claim=claim.sentence,
-        statistic=f"{'slope' if claim.sign > 0 else 'minus the slope'} of the propensity over {own.sum()} situations, in SDs of random directions",
+        statistic=f"{'slope' if claim.sign > 0 else 'minus the slope'} of the propensity over {own.sum()} situations beyond that of the bare replies, in SDs of random directions",
         estimate=value,
         interval=bootstrap(int(own.sum()), lambda picked: float(slope[picked].mean()), random, DRAWS),
         null=null,
@@ -145,37 +152,44 @@ def _one(conduct: Conduct, claim: Claim) -> Finding:
             "Each point is an emotion, the one with the largest effect first; the claim is about those that are named in colour. "
             "Between -2 and 2 an effect is what most random directions of the same length would have, too."
         ),
-        baselines={"the same replies without their situation": float(bare.mean())},
-        floor=float(bare.mean()),
+        baselines={
+            "in the situation, words counted in": whole,
+            "the same replies without their situation": bare,
+        },
         notes=(
-            f"At strength {in_nats:g} the log-odds change by {claim.sign * value * scale * in_nats:+.3f} nats a token, as far "
-            f"as the slope goes; situations differ by {float(conduct.situated.propensity[own].std()):.2f} nats a token (SD).",
+            f"At strength {in_nats:g} the log-odds change by {claim.sign * float(slopes['situated'].mean()) * in_nats:+.3f} nats a token in the "
+            f"situation and by {claim.sign * float(slopes['bare'].mean()) * in_nats:+.3f} without it, as far as the slopes go; situations "
+            f"differ by {float(conduct.situated.propensity[own].std()):.2f} nats a token (SD).",
             f"Among {len(everything)} emotions, ordered by this effect: "
             + ", ".join(f"*{word}* is number {place}" for word, place in zip(claim.emotions, places, strict=True))
             + ".",
             beside(other),
         ),
-        table=_situations(conduct, claim, slope, bare),
+        table=_situations(conduct, claim, slopes, scale),
         charts=(_ranking(conduct, claim, everything),),
     )
 
 
-def _nulls(conduct: Conduct, value: float, number: int, several: int) -> tuple[Null, Null]:
+def _nulls(conduct: Conduct, value: float, claim: Claim, number: int) -> tuple[Null, Null]:
     """Random directions, and shuffled vectors: as many of them taken together as the claim takes emotions."""
-    together = []
+    several, together = len(claim.emotions), []
     for directions in conduct.shuffled(-(-DRAWS * several // len(conduct.emotions))):
         sets = directions[: len(directions) // several * several].reshape(-1, several, directions.shape[1])
         together.append(unit(sets.mean(1)))
-    drawn = [conduct.effects(directions)[:, number] for directions in (conduct.random, np.concatenate(together))]
-    return harder(*(against(kind, value, own.tolist()) for kind, own in zip((RANDOM, SHUFFLED), drawn, strict=True)))
+    drawn = {RANDOM: conduct.random, SHUFFLED: np.concatenate(together)}
+    effects = {kind: claim.sign * conduct.effects(vectors)[:, number] for kind, vectors in drawn.items()}
+    return harder(*(against(kind, value, own.tolist()) for kind, own in effects.items()))
 
 
 def _size(effects: Table) -> float:
     return float(np.sqrt((effects**2).mean()))
 
 
-def _size_interval(conduct: Conduct) -> tuple[float, float]:
-    """95 % interval of the size, by resampling each family's situations; the random directions' spread with them."""
+def _size_interval(conduct: Conduct, value: float) -> tuple[float, float]:
+    """95 % interval of the size, by resampling each family's situations; the random directions' spread with them.
+
+    The basic bootstrap: resampling pulls the size towards 1, and by as much the interval is set back.
+    """
     random, own = generator(conduct.subject.seed, "conduct interval"), conduct.behaviours
     emotions, drawn = conduct.slopes(conduct.emotions), conduct.slopes(conduct.random[::4])
     found = []
@@ -183,7 +197,7 @@ def _size_interval(conduct: Conduct) -> tuple[float, float]:
         weights = conduct.resampled(random)[:, own]
         found.append(_size((emotions @ weights) / (drawn @ weights).std(0)))
     low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    return float(2 * value - high), float(2 * value - low)
 
 
 def _cells(conduct: Conduct, effects: Table) -> Table:
@@ -203,27 +217,28 @@ def _standing(conduct: Conduct) -> list[str]:
     return [f"Unsteered propensity in nats a token, and situations in which the misaligned replies are the likelier: {', '.join(told)}."]  # fmt: skip
 
 
-def _rows(conduct: Conduct, effects: Table, bare: Table, p: Table) -> tuple[dict[str, Any], ...]:
+def _rows(conduct: Conduct, effects: dict[Part, Table], p: Table) -> tuple[dict[str, Any], ...]:
     """A row an emotion: its effect on every family."""
     behaviours = conduct.behaviours
-    size, alone = np.sqrt((effects[:, behaviours] ** 2).mean(1)), np.sqrt((bare[:, behaviours] ** 2).mean(1))
+    size = {part: np.sqrt((own[:, behaviours] ** 2).mean(1)) for part, own in effects.items()}
     rows: list[dict[str, Any]] = [
-        {"emotion": word, "cluster": lookup(word).cluster, "size": float(size[k]), "size without situation": float(alone[k]), "least p": float(p[k, behaviours].min())}
-        | {family: float(effects[k, number]) for number, family in enumerate(conduct.families)}
+        {"emotion": word, "cluster": lookup(word).cluster, "size": float(size["excess"][k]), "size with words": float(size["situated"][k]), "least p": float(p[k, behaviours].min())}
+        | {family: float(effects["excess"][k, number]) for number, family in enumerate(conduct.families)}
         for k, word in enumerate(conduct.subject.emotions)
     ]  # fmt: skip
     return tuple(sorted(rows, key=lambda row: -row["size"]))
 
 
 def _situations(
-    conduct: Conduct, claim: Claim, slope: Float[np.ndarray, " item"], bare: Float[np.ndarray, " item"]
+    conduct: Conduct, claim: Claim, slopes: dict[Part, Float[np.ndarray, " item"]], scale: dict[Part, float]
 ) -> tuple[dict[str, Any], ...]:
     """The situations of a family, the most moved first."""
     own = [item for item in conduct.items if item.family == claim.family]
     standing = conduct.situated.propensity[conduct.family == conduct.families.index(claim.family)]
+    excess, whole, bare = (slopes[part] / scale["excess"] for part in PARTS)
     rows: list[dict[str, Any]] = [
-        {"situation": item.id, "stakes": item.stakes, "begins": item.turns[-1].content[:80], "effect": float(s), "without situation": float(b), "unsteered (nats a token)": float(u)}
-        for item, s, b, u in zip(own, slope, bare, standing, strict=True)
+        {"situation": item.id, "stakes": item.stakes, "begins": item.turns[-1].content[:80], "effect": float(e), "in the situation": float(s), "without it": float(b), "unsteered (nats a token)": float(u)}
+        for item, e, s, b, u in zip(own, excess, whole, bare, standing, strict=True)
     ]  # fmt: skip
     return tuple(sorted(rows, key=lambda row: -row["effect"]))
 

@@ -100,7 +100,7 @@ def slopes(
 
     def compute(part: Sequence[Question]) -> Arrays:
         found = [
-            _run(subject, one, layer).gradient([-1], lambda logits, one=one: _log_odds(logits[0], one))  # type: ignore[misc]
+            _run(subject, one, layer).gradient([-1], lambda logits, one=one: _log_odds(logits[0], one), one.letters.all)  # type: ignore[misc]
             for one in part
         ]
         values, gradients = zip(*found, strict=True)
@@ -117,7 +117,7 @@ def doses(
     rows = torch.from_numpy(np.asarray(writes, np.float32))
 
     def compute(part: Sequence[Question]) -> Arrays:
-        found = [_log_odds(_run(subject, one, layer).log_probs(rows, [-1])[:, 0], one) for one in part]
+        found = [_log_odds(_run(subject, one, layer).fine_logits(rows, -1, one.letters.all), one) for one in part]
         return {"value": torch.stack(found).cpu().numpy()}
 
     made_by = [layer, hashlib.sha256(rows.numpy().tobytes()).hexdigest()]
@@ -133,7 +133,7 @@ def _kept(
 ) -> list[Arrays]:
     """What `compute` gives for the questions, part by part, each kept by itself."""
     parts = [questions[start : start + CHUNK] for start in range(0, len(questions), CHUNK)]
-    told = [[[one.ids, one.span.start, one.span.stop, one.sign] for one in part] for part in parts]
+    told = [[[one.ids, one.span.start, one.span.stop, one.sign, one.letters.all] for one in part] for part in parts]
     return [
         subject.kept(name, [*made_by, own], lambda part=part: compute(part))  # type: ignore[misc]
         for part, own in zip(parts, told, strict=True)
@@ -146,6 +146,7 @@ def _run(subject: Subject, one: Question, layer: int) -> Continuation:
     return Continuation(subject.model, one.ids, layer, span=one.span, prove=False)
 
 
-def _log_odds(logits: Float[Tensor, "*row vocabulary"], one: Question) -> Float[Tensor, " *row"]:
-    a, b = (logits[..., list(tokens)].logsumexp(-1) for tokens in (one.letters.a, one.letters.b))
-    return one.sign * (a - b)
+def _log_odds(logits: Float[Tensor, "*row letter"], one: Question) -> Float[Tensor, " *row"]:
+    """From the logits of the letters, the A's first."""
+    count = len(one.letters.a)
+    return one.sign * (logits[..., :count].logsumexp(-1) - logits[..., count:].logsumexp(-1))

@@ -47,6 +47,11 @@ class Letters:
     """Tokens that are an A in one surface form or another."""
     b: tuple[int, ...]
 
+    @property
+    def all(self) -> list[int]:
+        """The A's, then the B's."""
+        return [*self.a, *self.b]
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -101,7 +106,7 @@ def ask(subject: Subject, activities: Sequence[str]) -> Choices | None:
         return None
     prompts = [prompts_of(model, activities, first, letters) for first in range(len(activities))]
     share = shares_prefix(model, prompts[0][:TRIED])
-    tokens = [*letters.a, *letters.b]
+    tokens = letters.all
 
     def answers(asked: list[list[list[int]]]) -> Arrays:
         return {"answers": np.stack([_answers(subject, row, letters, share) for row in asked])}
@@ -159,7 +164,7 @@ def _encode(model: LanguageModel, first: str, second: str, answer: str = "A") ->
 
 def _answers(subject: Subject, prompts: list[list[int]], letters: Letters, share: bool) -> Float[np.ndarray, " second"]:
     """Log-odds of A over B after each prompt, each letter's surface forms taken together."""
-    logits = next_token_logits(subject.model, prompts, [*letters.a, *letters.b], share=share)
+    logits = next_token_logits(subject.model, prompts, letters.all, share=share)
     if subject.progress:
         subject.progress(len(prompts), sum(map(len, prompts)))
     a, b = logits[:, : len(letters.a)], logits[:, len(letters.a) :]

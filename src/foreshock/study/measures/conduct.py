@@ -2,7 +2,8 @@
 
 The slopes of all directions come from one gradient an item (see `behaviour.propensity`), so the null may have thousands
 of random directions. An effect is shown in their standard deviations: 1 is what a random direction of the same length
-does, in either sense.
+does, in either sense. What a direction does to the same replies without their situation is taste in words, so the effect
+that counts is the difference of the two, item by item: the *excess*.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,6 +29,8 @@ CHUNK = 24
 """Items whose gradients are kept together: what a kill can cost."""
 LEAST = 8
 """Fewer items than this are no basis for a family's interval."""
+Part = Literal["excess", "situated", "bare"]
+"""What is done in the situation beyond what is done to the bare replies; the first of the two; the second."""
 Directions = Float[np.ndarray, "direction hidden"]
 Table = Float[np.ndarray, "direction family"]
 
@@ -82,9 +86,22 @@ class Conduct:
             fitted = estimate(means, labels, subject.topic, len(subject.emotions), subject.recipe, basis)
             yield unit(fitted.directions)
 
-    def slopes(self, directions: Directions, bare: bool = False) -> Float[np.ndarray, "direction item"]:
+    def alike(self, draws: int) -> Iterator[Directions]:
+        """Unit vectors that are as alike as the emotions' and otherwise random, set by set.
+
+        The emotions' own mixing weights are applied to random directions in the place of what they mix.
+        """
+        random = generator(self.subject.seed, "conduct, alike")
+        u, size, _ = np.linalg.svd(self.emotions, full_matrices=False)
+        for _ in range(draws):
+            rows = random.choice(len(self.random), len(size), replace=len(size) > len(self.random))
+            yield unit(u * size @ self.random[rows])
+
+    def slopes(self, directions: Directions, part: Part = "excess") -> Float[np.ndarray, "direction item"]:
         """Change of each item's propensity (nats a token) for strength 1 along each direction."""
-        return directions @ (self.bare if bare else self.situated).gradient.T * self.unit
+        situated, bare = self.situated.gradient, self.bare.gradient
+        gradient = {"excess": situated - bare, "situated": situated, "bare": bare}[part]
+        return directions @ gradient.T * self.unit
 
     @cached_property
     def membership(self) -> Float[np.ndarray, "item family"]:
@@ -93,16 +110,13 @@ class Conduct:
         return member / member.sum(0)
 
     @cached_property
-    def spread(self) -> Float[np.ndarray, " family"]:
+    def spreads(self) -> dict[Part, Float[np.ndarray, " family"]]:
         """Standard deviation over random directions of a family's mean slope: an effect of 1."""
-        return (self.slopes(self.random) @ self.membership).std(0)
+        return {part: (self.slopes(self.random, part) @ self.membership).std(0) for part in get_args(Part)}
 
-    def effects(self, directions: Directions, bare: bool = False) -> Table:
-        """Mean slope over each family's items, in standard deviations of random directions in the same situations.
-
-        Bare replies too: what words alone do is shown on the scale of what is done in the situation.
-        """
-        return self.slopes(directions, bare) @ self.membership / self.spread
+    def effects(self, directions: Directions, part: Part = "excess") -> Table:
+        """Mean slope over each family's items, in standard deviations of random directions."""
+        return self.slopes(directions, part) @ self.membership / self.spreads[part]
 
     def resampled(self, random: np.random.Generator) -> Float[np.ndarray, "item family"]:
         """A `membership` in which each family's items were drawn anew with replacement."""

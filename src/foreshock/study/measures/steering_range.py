@@ -72,7 +72,7 @@ def _spread(count: int) -> list[int]:
 
 def _measured(subject: Subject, layer: int) -> list[dict[str, Any]]:
     """Effect and loss at every strength at one layer."""
-    made_by = [layer, STRENGTHS, FRAMES, COHERENT, PROBES, EMOTIONS, TEXTS, LENGTH, subject.emotions, subject.seed, subject.manifest_hash]  # fmt: skip
+    made_by = [layer, STRENGTHS, FRAMES, COHERENT, PROBES, EMOTIONS, TEXTS, LENGTH, subject.emotions, subject.seed, subject.vectors_hash]  # fmt: skip
 
     def compute() -> Arrays:
         return {"effect": _effect(subject, layer), "loss": _loss(subject, layer)}
