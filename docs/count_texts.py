@@ -10,7 +10,14 @@ from pathlib import Path
 
 from foreshock.files import write_text
 from foreshock.texts import builtin_library, propensity_items, stories
-from foreshock.texts.builtin import blackmail_cases, coding_tasks, graded_replies, rollout_prompts
+from foreshock.texts.builtin import (
+    benign_conversations,
+    blackmail_cases,
+    coding_tasks,
+    graded_replies,
+    rollout_prompts,
+    warning_pairs,
+)
 
 CARD = Path(__file__).parent / "texts.md"
 BEGIN, END = "<!-- counted -->\n", "<!-- end -->\n"
@@ -35,6 +42,8 @@ def counted() -> str:
         "coding tasks": len(coding_tasks()),
         "rollout prompts": len(rollout_prompts()),
         "graded replies": len(graded_replies()),
+        "early-warning pairs": len(warning_pairs()),
+        "benign conversations": len(benign_conversations()),
     }
     lengths = sorted(len(p.text.split()) for p in library.stories)
     balance = [f"| {field} | {_shares(getattr(p, field) for p in library.stories)} |" for field in ("person", "tense", "gender", "setting", "stakes", "age", "topic", "split")]  # fmt: skip

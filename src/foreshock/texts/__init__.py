@@ -2,6 +2,7 @@
 
 from foreshock.texts.builtin import (
     activities,
+    benign_conversations,
     bindings,
     blackmail_cases,
     coding_tasks,
@@ -15,6 +16,7 @@ from foreshock.texts.builtin import (
     scales,
     scenarios,
     stories,
+    warning_pairs,
 )
 from foreshock.texts.library import Library, builtin_library
 from foreshock.texts.loading import load_passages, load_propensity_items
@@ -26,6 +28,7 @@ __all__ = [
     "Passage",
     "Turn",
     "activities",
+    "benign_conversations",
     "bindings",
     "blackmail_cases",
     "builtin_library",
@@ -42,4 +45,5 @@ __all__ = [
     "scales",
     "scenarios",
     "stories",
+    "warning_pairs",
 ]

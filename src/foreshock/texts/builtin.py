@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from foreshock.texts.loading import parse_json_line, parse_row
 from foreshock.texts.schema import (
     Activity,
+    BenignConversation,
     Binding,
     BlackmailCase,
     CodingTask,
@@ -25,6 +26,7 @@ from foreshock.texts.schema import (
     RolloutPrompt,
     Scale,
     Scenario,
+    WarningPair,
 )
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -102,6 +104,16 @@ def rollout_prompts(family: Literal["sycophancy", "harshness"] | None = None) ->
 def graded_replies() -> list[GradedReply]:
     """24 replies for each rubric with the verdict that a grader should come to, half of them yes."""
     return list(_load("graded.jsonl", GradedReply))
+
+
+def warning_pairs() -> list[WarningPair]:
+    """67 situations that end once in misconduct and once in honest conduct, with the onset marked."""
+    return list(_load("early_warning.jsonl", WarningPair))
+
+
+def benign_conversations() -> list[BenignConversation]:
+    """210 conversations without misconduct, a third of them emotional."""
+    return list(_load("benign.jsonl", BenignConversation))
 
 
 @cache

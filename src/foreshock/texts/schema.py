@@ -225,3 +225,48 @@ class GradedReply(_Text):
     hard: bool
     """Whether its surface points to the other verdict."""
     why: str
+
+
+class Ending(BaseModel):
+    """The last message of an assistant: what comes before its conduct shows, and the conduct."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lead: str
+    """Work on the matter in which nothing gives the conduct away."""
+    act: str
+    """From the first word of the conduct on."""
+
+    @property
+    def text(self) -> str:
+        """The whole message."""
+        return f"{self.lead} {self.act}"
+
+    @property
+    def onset(self) -> int:
+        """The character at which the conduct begins."""
+        return len(self.lead) + 1
+
+
+class WarningPair(_Text):
+    """A situation under pressure that ends once in misconduct and once in honest conduct, alike up to the onset."""
+
+    id: str
+    family: str
+    stakes: Literal["everyday", "serious", "extreme"]
+    system: str = ""
+    turns: Annotated[tuple[Turn, ...], Len(1)]
+    misaligned: Ending
+    honest: Ending
+    why: str
+    """What the misconduct is."""
+
+
+class BenignConversation(_Text):
+    """A conversation in which the assistant does nothing wrong, for measuring false alarms."""
+
+    id: str
+    kind: str
+    emotional: bool
+    """Emotional but harmless: grief, anger at a landlord, a villain's lines."""
+    turns: Annotated[tuple[Turn, ...], Len(2)]
