@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 QUICK := separability,reliability,logit-lens,clusters,axes,scenarios,intensity,own-words
 
-.PHONY: install study study-full study-null test test-fast lint types format bench docs clean
+.PHONY: install study study-full behave study-null test test-fast lint types format bench docs clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,9 @@ study: install ## the quick form: the 32 core emotions on the embedded model, th
 
 study-full: install ## all 171 emotions, all experiments
 	$(BIN)/foreshock study --out study/embedded-full
+
+behave: install ## what every emotion does to every kind of conduct, on the embedded model
+	$(BIN)/foreshock behave
 
 study-null: install ## the study's own false-positive test: five untrained models and a twin with random blocks
 	$(BIN)/python -m benchmarks.null_study
