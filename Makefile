@@ -30,8 +30,8 @@ study-null: install ## the study's own false-positive test: five untrained model
 test: lint types ## all tests, the slow ones too
 	$(BIN)/pytest
 
-test-fast: lint types
-	$(BIN)/pytest -m "not slow"
+test-fast: lint types ## on two processes of one thread each: more threads than cores get in each other's way
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 lint: install
 	$(BIN)/ruff check .
