@@ -11,7 +11,9 @@
     ├── VectorsError          a vectors file is damaged, of a newer format, or holds bad numbers
     │   └── WrongModel        vectors of one model, used on another
     ├── SteeringError         a steering that cannot be done: no such layer, span or row, or no strength
+    ├── CalibrationError      rules or benign conversations that give no thresholds, or those of another model
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
+    ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
 
@@ -65,8 +67,16 @@ class SteeringError(ForeshockError):
     """A steering cannot be done as asked."""
 
 
+class CalibrationError(ForeshockError):
+    """Thresholds cannot be had from these rules and conversations, or mean nothing here."""
+
+
 class StudyError(ForeshockError):
     """A study is asked for something that it does not have."""
+
+
+class StoreError(ForeshockError):
+    """A database of conversations cannot be opened, read or written."""
 
 
 class OutputError(ForeshockError):

@@ -1,0 +1,131 @@
+"""Streaming readings: what `foreshock.readings.read` says of a finished text, said while the model runs over it.
+
+A pass of the model, whether it takes in a prompt, a part of one or a single new token, gives the readings of its own
+tokens and no others, so the cost of a token does not grow with the conversation, and nothing is kept here.
+
+**Steering.** Contexts entered earlier see the stream first. Inside of `model.steered(…)` the readings are of the stream
+as it goes on, with what was added at the watched layer; outside of it, of the stream before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from foreshock.model import LanguageModel, Site
+from foreshock.model.language_model import check_finite
+from foreshock.model.places import Places, placed
+from foreshock.model.stream import Reader, Residual
+from foreshock.vectors import EmotionVectors
+
+NO_ID = -1
+"""In place of a token's id where the model was given embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Readings of the tokens that one pass has run over in one row of its batch."""
+
+    row: int
+    start: int
+    """Absolute position of the first of these tokens; 0 begins a text, padding left out."""
+    ids: Int[np.ndarray, " token"]
+    values: Float[np.ndarray, "token layer emotion"]
+    """In the unit of `foreshock.readings`: standard deviations of the passages the vectors were fitted on."""
+
+
+class Watch:
+    """The emotions of some vectors, read at some layers of a running model.
+
+    Args:
+        layers: where to read; left out: the vectors' reading layer.
+        emotions: which ones; left out: all.
+
+    Raises:
+        WrongModel: the vectors were made on another model.
+        VectorsError, UnknownEmotion: they lack a layer or an emotion.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        vectors: EmotionVectors,
+        layers: Sequence[int] | None = None,
+        emotions: Sequence[str] | None = None,
+    ) -> None:
+        vectors.check_model(model.fingerprint, model.name)
+        self.model = model
+        self.layers = tuple(sorted(set(layers or [vectors.reading_layer])))
+        readouts = [vectors.readout(layer, emotions) for layer in self.layers]
+        self.emotions = readouts[0].emotions
+        self._maps = [(torch.from_numpy(readout.W.T), torch.from_numpy(readout.b)) for readout in readouts]
+
+    @contextlib.contextmanager
+    def on(self, take: Callable[[list[Block]], None]) -> Iterator[None]:
+        """Every pass inside hands its blocks to `take`, a block a row, once the deepest watched layer has run.
+
+        Raises:
+            NotFinite: (in the pass) readings are NaN or infinite.
+        """
+        decoder: nn.Module = self.model.anatomy.decoder
+        with placed(decoder) as places:
+            running = _Pass(self.layers, self._maps, places, take)
+            handle = decoder.register_forward_pre_hook(running.begin, with_kwargs=True)
+            try:
+                with self.model.hooked({Site(layer): running.reader(k) for k, layer in enumerate(self.layers)}):
+                    yield
+            finally:
+                handle.remove()
+
+
+class _Pass:
+    """The running pass: its token ids, and the readings of the layers that have run."""
+
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        maps: list[tuple[Tensor, Tensor]],
+        places: Places,
+        take: Callable[[list[Block]], None],
+    ) -> None:
+        self.layers, self.maps, self.places, self.take = layers, list(maps), places, take
+        self.ids: Tensor | None = None
+        self.mask: Tensor | None = None
+        self.found: list[Float[Tensor, "batch token emotion"]] = []
+
+    def begin(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.ids = kwargs.get("input_ids", args[0] if args else None)
+        self.mask = kwargs.get("attention_mask")
+        self.found = []
+
+    def reader(self, k: int) -> Reader:
+        def read(hidden: Residual) -> None:
+            W, b = self.maps[k] = tuple(part.to(hidden.device) for part in self.maps[k])  # type: ignore[assignment]
+            self.found.append(hidden.detach().float() @ W + b)
+            if k == len(self.layers) - 1:
+                self.take(list(self._blocks()))
+
+        return read
+
+    def _blocks(self) -> Iterator[Block]:
+        last = self.found[-1]
+        values = torch.stack([found.to(last.device) for found in self.found], 2).cpu().numpy()
+        positions = self.places.positions.cpu()
+        real = positions >= 0
+        if self.mask is not None and self.mask.ndim == 2:
+            real &= self.mask[:, -positions.shape[1] :].cpu().bool()  # what is padded on the right
+        ids = torch.full_like(positions, NO_ID) if self.ids is None else self.ids.cpu()
+        for row, own in enumerate(real):
+            if own.any():
+                inside = own.numpy()
+                block = Block(row, int(positions[row, own][0]), ids[row, own].numpy(), values[row, inside])
+                for k, layer in enumerate(self.layers):
+                    check_finite(torch.from_numpy(block.values[:, k]), layer)
+                yield block
