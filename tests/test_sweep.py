@@ -91,6 +91,7 @@ def test_state_of_other_vectors_or_none_is_refused(plant: Planted, vectors: Emot
         sweep(plant.model, vectors, [("a", "w1")], state)
 
 
+@pytest.mark.slow
 def test_kill_9_then_the_same_result(
     plant: Planted, vectors: EmotionVectors, corpus: list[Found], plant_folder: Path, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_an_unwritable_folder_is_said_before_the_work(tmp_path: Path) -> None:
     assert "could not be written" in run("study", "--out", tmp_path / "file" / "deep", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
     plant_folder: Path, texts: Path, tmp_path: Path
 ) -> None:
