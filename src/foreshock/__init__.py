@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from foreshock.errors import ForeshockError
     from foreshock.guard import Guard
     from foreshock.model import LanguageModel, open_model
+    from foreshock.monitor.calibration import Calibration, calibrate
+    from foreshock.monitor.monitor import Monitor
+    from foreshock.monitor.rules import Rule
+    from foreshock.monitor.scores import Score
     from foreshock.readings import Readings, read
     from foreshock.steering import Steering
     from foreshock.study.running import Study, run_study
@@ -32,6 +36,11 @@ _HOME = {
     "Guard": "foreshock.guard",
     "LanguageModel": "foreshock.model",
     "open_model": "foreshock.model",
+    "Calibration": "foreshock.monitor.calibration",
+    "calibrate": "foreshock.monitor.calibration",
+    "Monitor": "foreshock.monitor.monitor",
+    "Rule": "foreshock.monitor.rules",
+    "Score": "foreshock.monitor.scores",
     "Readings": "foreshock.readings",
     "read": "foreshock.readings",
     "Steering": "foreshock.steering",
@@ -47,6 +56,7 @@ _HOME = {
     "Recipe": "foreshock.vectors",
 }
 __all__ = [
+    "Calibration",
     "Dialogue",
     "Direction",
     "Emotion",
@@ -54,11 +64,15 @@ __all__ = [
     "ForeshockError",
     "Guard",
     "LanguageModel",
+    "Monitor",
     "Passage",
     "Readings",
     "Recipe",
+    "Rule",
+    "Score",
     "Steering",
     "Study",
+    "calibrate",
     "catalogue",
     "load_passages",
     "neutral_dialogues",

@@ -12,6 +12,7 @@
     │   └── WrongModel        vectors of one model, used on another
     ├── SteeringError         a steering that cannot be done: no such layer, span or row, or no strength
     ├── CalibrationError      rules or benign conversations that give no thresholds, or those of another model
+    ├── MonitorError          a running model that cannot be watched as asked
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
     ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
@@ -69,6 +70,10 @@ class SteeringError(ForeshockError):
 
 class CalibrationError(ForeshockError):
     """Thresholds cannot be had from these rules and conversations, or mean nothing here."""
+
+
+class MonitorError(ForeshockError):
+    """A running model cannot be watched as asked."""
 
 
 class StudyError(ForeshockError):

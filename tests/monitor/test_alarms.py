@@ -15,64 +15,20 @@ import torch
 from scipy.stats import binomtest
 
 from foreshock.errors import CalibrationError, UnknownEmotion
-from foreshock.model import Tokens
-from foreshock.model.planted import EMOTIONS, Planted, cue
+from foreshock.model.planted import EMOTIONS, Planted
 from foreshock.monitor.alarms import Tracker, scan
 from foreshock.monitor.calibration import Calibration, calibrate, needed, threshold
+from foreshock.monitor.checking import check
 from foreshock.monitor.drift import drift
-from foreshock.monitor.rules import NOTHING, Change, Extreme, Level, Rule, peak
+from foreshock.monitor.hand_over import guard_for
+from foreshock.monitor.rules import NOTHING, Change, Extreme, Level, Rule, parse_rule, peak
 from foreshock.monitor.scores import Score, learned
 from foreshock.monitor.sinks import JsonLines
 from foreshock.monitor.watching import Block, Watch
 from foreshock.monitor.webhook import HEADER, Webhook, genuine
 from foreshock.readings import Readings, read
-from foreshock.texts import Turn
 from foreshock.vectors import EmotionVectors
-
-RULES = (
-    Rule("desperate", Score({"desperate": 1.0}), Level(4)),
-    Rule("rise", Score({"desperate": 1, "calm": -1}), Change()),
-)
-
-
-@pytest.fixture(scope="module")
-def vectors(plant: Planted) -> EmotionVectors:
-    count, hidden = plant.directions.shape
-    return EmotionVectors(
-        emotions=EMOTIONS,
-        layers=(1, 2),
-        directions=np.stack([plant.directions] * 2),
-        mean=np.zeros((2, hidden), np.float32),
-        spread=np.ones((2, count), np.float32),
-        residual_norm=np.ones(2, np.float32),
-        neutral=(np.zeros((0, hidden), np.float32),) * 2,
-        reading_layer=2,
-        manifest={"model": {"fingerprint": plant.model.fingerprint}},
-    )
-
-
-def talk(plant: Planted, seed: int, emotion: str | None = None, turns: int = 2) -> Tokens:
-    """A conversation of fillers, with cues of an emotion in the assistant's words if one is named."""
-    random = np.random.default_rng(seed)
-
-    def said(cues: int) -> str:
-        words = [f"w{k}" for k in random.integers(0, 120, int(random.integers(12, 40)))]
-        if emotion:
-            words += [cue(emotion, int(random.integers(6)), int(random.integers(2))) for _ in range(cues)]
-        return " ".join(random.permutation(words))
-
-    told = [Turn(role="user" if k % 2 == 0 else "assistant", content=said(12 * (k % 2))) for k in range(turns)]
-    return plant.model.encode(told)
-
-
-@pytest.fixture(scope="module")
-def benign(plant: Planted, vectors: EmotionVectors) -> list[Readings]:
-    return list(read(plant.model, vectors, [talk(plant, seed) for seed in range(400)]))
-
-
-@pytest.fixture(scope="module")
-def calibration(plant: Planted, vectors: EmotionVectors, benign: list[Readings]) -> Calibration:
-    return calibrate(RULES, benign[:200], 0.05, plant.model, vectors, roles=["assistant"])
+from tests.monitor.talking import RULES, talk
 
 
 def test_streaming_readings_are_those_of_the_finished_text(plant: Planted, vectors: EmotionVectors) -> None:
@@ -280,3 +236,49 @@ def test_alarms_reach_a_file_and_a_webhook_that_fails_at_first(
     for (header, body), kept in zip(got, lines, strict=True):
         assert genuine("a secret of some length", header, body) and not genuine("another", header, body)
         assert json.loads(body) == kept and kept["conversation"] == "c2"
+
+
+@pytest.mark.parametrize(
+    ("words", "weights", "detector"),
+    [
+        ("afraid", {"afraid": 1}, Level()),
+        ("desperate, calm=-1:level/32", {"desperate": 1, "calm": -1}, Level(32)),
+        ("on edge=0.5:change/1", {"on edge": 0.5}, Change(1.0)),
+        ("hostile:extreme", {"hostile": 1}, Extreme()),
+    ],
+)
+def test_a_rule_in_words(words: str, weights: dict[str, float], detector: object) -> None:
+    rule = parse_rule(words)
+    assert rule.name == words and rule.score.weights == weights and rule.detector == detector
+
+
+@pytest.mark.parametrize(
+    "words", ["desperate=much", "desperate:sometimes", "desperate:level/x", "", "desperate:level/0"]
+)
+def test_words_that_make_no_rule_are_refused(words: str) -> None:
+    with pytest.raises((CalibrationError, UnknownEmotion)):
+        parse_rule(words)
+
+
+def test_the_promise_is_checked_on_other_conversations(
+    plant: Planted, vectors: EmotionVectors, benign: list[Readings], calibration: Calibration
+) -> None:
+    fair = check(calibration, benign[200:])
+    assert fair and fair.kept and fair.conversations == 200 and fair.interval[0] <= fair.rate <= fair.interval[1]
+    bad = read(plant.model, vectors, [talk(plant, seed, "desperate") for seed in range(20)])
+    broken = check(calibration, bad)
+    assert broken and not broken.kept and broken.rate > 0.5
+    assert check(calibration, []) is None
+
+
+def test_a_guard_acts_where_the_rule_fires(vectors: EmotionVectors, calibration: Calibration) -> None:
+    steerable = replace(vectors, steering_layer=1)
+    guard = guard_for(calibration, steerable, {"calm": 0.1}, rule=1)
+    score = calibration.rules[1].score
+    assert guard.watch == score.weights and guard.read_at == calibration.layer
+    assert guard.above == pytest.approx((score.mean + 2 * score.spread) / 2)  # a change has no level: two deviations
+    level = guard_for(calibration, steerable, {"calm": 0.1})
+    at = np.zeros((1, len(EMOTIONS)))
+    at[0, EMOTIONS.index("desperate")] = level.above
+    assert calibration.rules[0].score.of(at, EMOTIONS)[0] == pytest.approx(calibration.thresholds[0])
+    assert level.below < level.above and level.window == 4

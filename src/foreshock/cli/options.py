@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.errors import ForeshockError, VectorsError
+from foreshock.errors import ForeshockError, SteeringError, VectorsError
 
 if TYPE_CHECKING:
     from foreshock.model import LanguageModel
@@ -106,6 +107,20 @@ def strengths_of(text: str, what: str, most: int = 64) -> list[float]:
             "or a list, e.g. -0.1,0,0.1."
         ) from None
     return sorted(found)
+
+
+def dose(text: str, what: str) -> tuple[str, float]:
+    """`calm=0.1` as an emotion and a strength."""
+    from foreshock.emotions import lookup
+
+    word, _, strength = text.partition("=")
+    try:
+        number = float(strength)
+    except ValueError:
+        number = math.nan
+    if not word.strip() or not math.isfinite(number):
+        raise SteeringError(f"{what} {text!r} cannot be read; write an emotion and its strength, e.g. calm=0.1.")
+    return lookup(word).word, number
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, numbers, opened, printable, strengths_of
+from foreshock.cli.options import (
+    Device,
+    Dtype,
+    DtypeOption,
+    dose,
+    found_vectors,
+    numbers,
+    opened,
+    printable,
+    strengths_of,
+)
 from foreshock.errors import SteeringError, TextError
 
 if TYPE_CHECKING:
@@ -86,7 +96,7 @@ def steer(
     """
     if not math.isfinite(temperature):
         raise SteeringError(f"--temperature {temperature} cannot be sampled with; give a number such as 0.7, or 0.")
-    given = dict(map(_dose, doses))
+    given = dict(dose(text, "--set") for text in doses)
     if len(given) < len(doses):
         raise SteeringError("An emotion was given twice with --set; give each once, with its whole strength.")
     rows = _sweep(sweep, given)
@@ -118,19 +128,6 @@ def steer(
         typer.echo(json.dumps(records, indent=1))  # escaped: a text may hold what a terminal obeys
     else:
         _show(list(rows), told, subject.name)
-
-
-def _dose(text: str) -> tuple[str, float]:
-    from foreshock.emotions import lookup
-
-    word, _, strength = text.partition("=")
-    try:
-        number = float(strength)
-    except ValueError:
-        number = math.nan
-    if not word.strip() or not math.isfinite(number):
-        raise SteeringError(f"--set {text!r} cannot be read; write an emotion and its strength, e.g. calm=0.1.")
-    return lookup(word).word, number
 
 
 def _sweep(text: str | None, doses: dict[str, float]) -> dict[float, dict[str, float]]:

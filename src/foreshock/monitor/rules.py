@@ -115,6 +115,39 @@ class Rule:
         return checked
 
 
+DETECTORS: dict[str, Callable[[str], Detector]] = {
+    "level": lambda number: Level(int(number)) if number else Level(),
+    "change": lambda number: Change(float(number)) if number else Change(),
+    "extreme": lambda _: Extreme(),
+}
+"""Names in a rule's words, and what they make of the number after the slash."""
+
+
+def parse_rule(text: str) -> Rule:
+    """A rule in words, which are also its name: `desperate,calm=-1:level/32`.
+
+    Emotions with their weights (1 where none is given), then the detector (`level` where none is given) and its number:
+    the window of `level`, the drift of `change`.
+
+    Raises:
+        CalibrationError: the words cannot be read. UnknownEmotion: an emotion is not in the catalogue.
+    """
+    weighed, _, detected = text.replace(" ,", ",").replace(", ", ",").strip().partition(":")
+    kind, _, number = detected.strip().partition("/")
+    try:
+        weights = {}
+        for part in weighed.split(","):
+            word, equals, weight = part.partition("=")
+            weights[word.strip()] = float(weight) if equals else 1.0
+        detector = DETECTORS[kind or "level"](number)
+    except (ValueError, KeyError):
+        raise CalibrationError(
+            f"The rule {text!r} cannot be read; write emotions with weights, and a detector out of "
+            f"{', '.join(DETECTORS)}, e.g. desperate,calm=-1:level/32 or afraid:change."
+        ) from None
+    return Rule(text.strip(), Score(weights), detector)
+
+
 def peak(rule: Rule, scores: Float[np.ndarray, " token"]) -> float:
     """The largest statistic over a conversation's counted tokens; `NOTHING` where it never has one."""
     return max(map(rule.begin(), scores.tolist()), default=NOTHING)

@@ -19,9 +19,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foreshock.errors import MonitorError
 from foreshock.model import LanguageModel, Site
 from foreshock.model.language_model import check_finite
-from foreshock.model.places import Places, placed
+from foreshock.model.places import STATE, Places, placed
 from foreshock.model.stream import Reader, Residual
 from foreshock.vectors import EmotionVectors
 
@@ -73,6 +74,7 @@ class Watch:
 
         Raises:
             NotFinite: (in the pass) readings are NaN or infinite.
+            MonitorError: (in the pass) the model keeps a state that does not say where its tokens stand.
         """
         decoder: nn.Module = self.model.anatomy.decoder
         with placed(decoder) as places:
@@ -115,6 +117,8 @@ class _Pass:
         return read
 
     def _blocks(self) -> Iterator[Block]:
+        if self.places.unclear == STATE:
+            raise MonitorError(f"A conversation cannot be followed: {STATE}; read the finished text instead.")
         last = self.found[-1]
         values = torch.stack([found.to(last.device) for found in self.found], 2).cpu().numpy()
         positions = self.places.positions.cpu()

@@ -1,0 +1,211 @@
+"""Which conversation the tokens of a pass belong to, who says them, and what they read as text.
+
+A sequence that goes on where a followed conversation stopped is that conversation: the next prompt of a chat holds all
+that was said before. This is seen from its token ids, of which only a running digest is kept, so a conversation takes
+the same room however long it grows. What was heard before is not heard again.
+
+**Roles.** Of prompts that were announced (`expect`) every token has its role, its turn and whether it is the template's.
+Of others nothing is known but that they are prompts: their role is `prompt`, and only special tokens count as the
+template's. Whatever the model writes has the role `assistant`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from tokenizers.decoders import DecodeStream
+
+from foreshock.model import LanguageModel, Tokens
+from foreshock.monitor.alarms import AROUND
+from foreshock.monitor.watching import Block
+
+KEPT = 1000
+"""Conversations that are remembered, so that a later prompt can go on with them; the longest unheard are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Tokens of one conversation that the model has just run over, with their readings."""
+
+    conversation: str
+    row: int
+    """Row of the batch."""
+    start: int
+    """Position of the first of them in the conversation."""
+    ids: Int[np.ndarray, " token"]
+    pieces: list[str]
+    """What each token adds to the text; of a character that takes several tokens, the last has it."""
+    roles: list[str]
+    turns: list[int]
+    content: list[bool]
+    """False for tokens of the chat template."""
+    values: Float[np.ndarray, "token layer emotion"]
+    before: str
+    """The text before them, its last characters."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def quote(self, token: int) -> str:
+        """The text up to and with one of the tokens, its last characters."""
+        return (self.before + "".join(self.pieces[: token + 1]))[-AROUND:]
+
+
+@dataclass(eq=False)
+class Conversation:
+    """What is remembered of a conversation: nothing that grows with it."""
+
+    id: str
+    length: int = 0
+    """Tokens heard."""
+    announced: Tokens | None = None
+    turn: int = -1
+    role: str = ""
+    tail: str = ""
+    ended: bool = False
+    """The reply is over; what a batch still runs in its row is filling."""
+    stopped: bool = False
+    """The reply is to end now."""
+    digest: Any = field(default_factory=hashlib.blake2b)
+    stream: DecodeStream = field(default_factory=lambda: DecodeStream(skip_special_tokens=False))
+
+
+class Following:
+    """The conversations of a running model."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        tokenizer = model.tokenizer
+        self._backend = tokenizer.backend_tokenizer
+        self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._special |= set(tokenizer.all_special_ids)
+        configured = getattr(model.model.generation_config, "eos_token_id", None)
+        listed = configured if isinstance(configured, list) else [configured]
+        self.ends: tuple[int, ...] = tuple(
+            id for id in dict.fromkeys([*listed, tokenizer.eos_token_id]) if id is not None
+        )
+        """Tokens that end a reply."""
+        self._filling = [*self.ends, tokenizer.pad_token_id or 0]
+        self.rows: dict[int, Conversation] = {}
+        """Row of the running batch → its conversation."""
+        self.known: OrderedDict[str, Conversation] = OrderedDict()
+        """The newest heard last."""
+        self._announced: deque[tuple[str | None, Tokens]] = deque(maxlen=KEPT)
+
+    def expect(self, prompts: Sequence[Tokens], names: Sequence[str] | None = None) -> None:
+        """Announce prompts that are about to run, in the order of their rows, with names for their conversations."""
+        self._announced.extend(zip(names if names else [None] * len(prompts), prompts, strict=True))
+
+    def heard(self, blocks: Sequence[Block]) -> list[Heard]:
+        """What is new in a pass, a conversation each; rows in which nothing is new are left out."""
+        fresh = [block.row for block in blocks if block.start == 0]
+        if len(fresh) == len(blocks):
+            self.rows.clear()
+        for row in fresh:
+            self.rows.pop(row, None)
+        found = []
+        for block in blocks:
+            current = self.rows.get(block.row)
+            if current and current.ended and np.isin(block.ids, self._filling).all():
+                continue
+            conversation = current if current and block.start <= current.length else self._entered(block)
+            if (own := self._new(conversation, block)) is not None:
+                found.append(own)
+        return found
+
+    def _entered(self, block: Block) -> Conversation:
+        """The conversation that a row takes up: one that was heard before, or a new one."""
+        name, announced = self._announcement(block)
+        found = self._named(name, announced) if name in self.known and announced else self._goes_on(block)
+        if found is None or found in self.rows.values():
+            found = Conversation(self._unused(name), length=block.start)
+        found.announced = announced
+        self.rows[block.row] = self.known[found.id] = found
+        self.known.move_to_end(found.id)
+        while len(self.known) > KEPT:
+            self.known.popitem(last=False)
+        return found
+
+    def _unused(self, name: str | None) -> str:
+        """An id for a new conversation; a name that is taken gets a number."""
+        name = name or uuid.uuid4().hex
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        return name if name not in self.known else next(id for id in numbered if id not in self.known)
+
+    def _announcement(self, block: Block) -> tuple[str | None, Tokens | None]:
+        for place, (name, tokens) in enumerate(self._announced):
+            if block.start == 0 and tokens.ids[: len(block.ids)] == block.ids.tolist():
+                del self._announced[place]
+                return name, tokens
+        return None, None
+
+    def _named(self, name: str | None, announced: Tokens) -> Conversation | None:
+        """The conversation of that name, set to where its next turn begins; None where there is no next turn.
+
+        Chat templates leave out reasoning and tokenizers cut a sampled reply otherwise, so turns are counted, not tokens.
+        """
+        known = self.known[str(name)]
+        later = (place for place, turn in enumerate(announced.turns) if turn > known.turn)
+        if (start := next(later, None)) is None:
+            return None
+        known.length, known.digest = start, hashlib.blake2b(_bytes(np.array(announced.ids[:start])))
+        return known
+
+    def _goes_on(self, block: Block) -> Conversation | None:
+        """The longest conversation of no other row that the block begins with, token for token."""
+        if block.start:
+            return None
+        taken = {row.id for row in self.rows.values()}
+        free = [known for known in self.known.values() if known.id not in taken and known.length]
+        lengths = sorted({known.length for known in free if known.length <= len(block.ids)})
+        digest, done, by_length = hashlib.blake2b(), 0, {}
+        for length in lengths:
+            digest.update(_bytes(block.ids[done:length]))
+            done = length
+            by_length[length] = digest.digest()
+        same = [known for known in free if by_length.get(known.length) == known.digest.digest()]
+        return max(same, key=lambda known: known.length, default=None)
+
+    def _new(self, conversation: Conversation, block: Block) -> Heard | None:
+        """The tokens of the block that were not heard before; takes them into the conversation."""
+        skipped = conversation.length - block.start
+        ids, values = block.ids[skipped:], block.values[skipped:]
+        if conversation.ended and np.isin(ids, self._filling).all():  # true of no ids, too
+            return None
+        if not len(ids):
+            return None
+        before, start = conversation.tail, conversation.length
+        known = conversation.announced
+        written = len(ids) == 1 and start >= (1 if known is None else len(known))
+        pieces = [conversation.stream.step(self._backend, int(id)) or "" for id in ids]
+        roles, turns, content = self._said(conversation, ids, written)
+        conversation.length += len(ids)
+        conversation.digest.update(_bytes(ids))
+        conversation.role, conversation.turn = roles[-1], turns[-1]
+        conversation.tail = (before + "".join(pieces))[-AROUND:]
+        conversation.ended = written and int(ids[-1]) in self.ends
+        conversation.stopped = conversation.stopped and written
+        return Heard(conversation.id, block.row, start, ids, pieces, roles, turns, content, values, before)
+
+    def _said(
+        self, conversation: Conversation, ids: Int[np.ndarray, " token"], written: bool
+    ) -> tuple[list[str], list[int], list[bool]]:
+        """Roles, turns and content of the conversation's next tokens."""
+        start, known = conversation.length, conversation.announced
+        if known is not None and start + len(ids) <= len(known):
+            part = slice(start, start + len(ids))
+            return known.roles[part], known.turns[part], known.content[part]
+        role = "assistant" if written else "prompt"
+        turn = conversation.turn + (role != conversation.role)
+        return [role] * len(ids), [turn] * len(ids), [int(id) not in self._special for id in ids]
+
+
+def _bytes(ids: Int[np.ndarray, " token"]) -> bytes:
+    return np.ascontiguousarray(ids, np.int64).tobytes()

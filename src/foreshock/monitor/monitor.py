@@ -1,0 +1,238 @@
+"""The monitor: readings of a running model, alarms by calibrated rules, and what is done about them.
+
+    with Monitor(model, vectors, Calibration.load("rules.json"), sinks=[JsonLines("alarms.jsonl")]) as monitor:
+        model.model.generate(...)          # or any loop of your own over `model.model`
+    print(monitor.alarms)
+
+Inside of the context every forward pass is read, whoever starts it; outside, nothing is left on the model. Prompts whose
+roles are to be known, and conversations that are to have a name, are announced with `expect` before they run. Passes
+have to go forward: beam search and assisted generation, which take tokens back, are not followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foreshock.errors import MonitorError
+from foreshock.guard import Guard
+from foreshock.model import LanguageModel, Tokens
+from foreshock.monitor.alarms import Tracker
+from foreshock.monitor.calibration import Calibration
+from foreshock.monitor.drift import LEAST, Drift, drift
+from foreshock.monitor.following import KEPT, Following, Heard
+from foreshock.monitor.keeping import Keeper
+from foreshock.monitor.sinks import Sink
+from foreshock.monitor.store import Store
+from foreshock.monitor.store.records import Alarm
+from foreshock.monitor.watching import Block, Watch
+from foreshock.vectors import EmotionVectors
+
+Review = Callable[[Alarm], bool]
+"""Looks at an alarm while the model waits; True lets the reply go on, False ends it."""
+OnAlarm = Literal["note", "stop"] | Guard | Review
+NEWEST = 1000
+"""Alarms that are remembered."""
+_log = logging.getLogger(__name__)
+
+
+class DriftWarning(UserWarning):
+    """Live conversations no longer look like those that the thresholds came from, so the false-alarm rate is unknown."""
+
+
+class Monitor:
+    """Reads every pass of a model, and raises alarms.
+
+    Also a `LogitsProcessor`: `generate(..., logits_processor=[monitor])` ends stopped replies in loops that make their
+    logits past `model.model`; elsewhere it is not needed.
+
+    Args:
+        rules: calibrated rules, or their file; None reads without alarms.
+        sinks: called with every alarm (see `monitor.sinks`); one that fails is logged, counted, and the model goes on.
+        on_alarm: `note` does nothing more; `stop` ends the reply; a `Guard` watches and counters from the first alarm on;
+            a function is asked while the model waits, and False from it ends the reply.
+        on_tokens: called with the readings of every pass, a conversation at a time, before the alarms in them.
+        layers: read besides the rules' layer; left out: that one, or the vectors' reading layer where there are no rules.
+        store: conversations, readings and alarms are kept there.
+        source: what the store says about where conversations come from.
+
+    Raises:
+        WrongModel: the vectors were made on another model.
+        CalibrationError: the rules were calibrated with another model, vectors or chat template.
+        MonitorError: replies are to be ended, and the model has no token for that.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        vectors: EmotionVectors,
+        rules: Calibration | Path | str | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
+        on_alarm: OnAlarm = "note",
+        on_tokens: Callable[[Heard], None] | None = None,
+        layers: Sequence[int] | None = None,
+        store: Store | None = None,
+        source: str = "monitor",
+    ) -> None:
+        self.rules = Calibration.load(rules) if isinstance(rules, Path | str) else rules
+        if self.rules is not None:
+            self.rules.check(model, vectors)
+            layers = {self.rules.layer, *(layers or ())}  # type: ignore[assignment]  # Watch sorts them
+        self._watch = Watch(model, vectors, layers)
+        self._model, self._on_alarm, self._on_tokens = model, on_alarm, on_tokens
+        self._sinks: list[Sink] = list(sinks)
+        self._keeper = Keeper(store, model.name, source, self.layers, self.emotions) if store else None
+        if self._keeper:
+            self._sinks.append(self._keeper.alarm)
+        self._following = Following(model)
+        if on_alarm != "note" and not isinstance(on_alarm, Guard) and not self._following.ends:
+            raise MonitorError(f"{model.name} has no token that ends a reply, so alarms cannot stop it; use 'note'.")
+        self._trackers: OrderedDict[str, Tracker] = OrderedDict()
+        self._look = LEAST
+        """Conversations at which drift is looked at next."""
+        self._hand_over = False
+        self._attached: contextlib.ExitStack | None = None
+        self.alarms: deque[Alarm] = deque(maxlen=NEWEST)
+        """The newest alarms, in order."""
+        self.failed = 0
+        """Alarms that a sink did not take."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are read, in the order of readings."""
+        return self._watch.layers
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The emotions that are read, in the order of readings."""
+        return self._watch.emotions
+
+    def expect(self, prompts: Sequence[Tokens], names: Sequence[str] | None = None) -> None:
+        """Announce prompts that run next, in the order of their rows.
+
+        With that every token of a prompt has its role and turn, as in a finished transcript. Of prompts that come
+        unannounced, rules that look at some roles only see the replies.
+
+        Args:
+            names: of their conversations; a name that was heard before goes on with that conversation.
+        """
+        self._following.expect(prompts, names)
+
+    def drift(self) -> Drift | None:
+        """How far the newest conversations are from the calibration's; None below 20 of them, or without rules."""
+        live = [means for tracker in self._trackers.values() if (means := tracker.means) is not None]
+        return drift(self.rules, live) if self.rules else None
+
+    def attach(self) -> None:
+        """Begin to read, as entering the context does. Raises `MonitorError` where it has begun already."""
+        if self._attached:
+            raise MonitorError("This monitor is attached already; detach it first, or make another one.")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._watch.on(self._take))
+            handle = self._model.model.register_forward_hook(self._after)
+            stack.callback(handle.remove)
+            self._attached = stack.pop_all()
+
+    def detach(self) -> None:
+        """Stop reading and hand to the store what it has not got yet."""
+        if self._attached:
+            attached, self._attached, self._hand_over = self._attached, None, False
+            attached.close()
+        if self._keeper:
+            self._keeper.flush()
+
+    def __enter__(self) -> Self:
+        self.attach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+
+    def __call__(
+        self,
+        input_ids: Int[Tensor, "batch token"],  # noqa: ARG002 (transformers' signature)
+        scores: Float[Tensor, "batch vocabulary"],
+    ) -> Float[Tensor, "batch vocabulary"]:
+        """The scores, with nothing but the end left in rows whose reply is to end."""
+        return self._ended(scores)
+
+    def _take(self, blocks: list[Block]) -> None:
+        for heard in self._following.heard(blocks):
+            if self._keeper:
+                self._keeper.take(heard)
+            if self._on_tokens:
+                self._on_tokens(heard)
+            for alarm in self._tracked(heard):
+                self._raise(alarm, heard.row)
+        if self._keeper:
+            self._keeper.flush_if_due()
+
+    def _tracked(self, heard: Heard) -> list[Alarm]:
+        if self.rules is None:
+            return []
+        tracker = self._trackers.pop(heard.conversation, None)
+        if tracker is None:
+            tracker = Tracker(self.rules, heard.conversation)
+            self._watch_drift()
+        self._trackers[heard.conversation] = tracker
+        while len(self._trackers) > KEPT:
+            self._trackers.popitem(last=False)
+        values = heard.values[:, self.layers.index(self.rules.layer)]
+        return tracker.feed(heard.start, values, self.emotions, heard.content, heard.roles, heard.turns, heard.quote)
+
+    def _watch_drift(self) -> None:
+        """Looked at seldom, at twice as many conversations each time: many looks would find something by chance."""
+        if len(self._trackers) < self._look:
+            return
+        self._look *= 2
+        if (found := self.drift()) and found.warned:
+            warnings.warn(
+                f"The last {found.live} conversations do not look like those that the rules were calibrated on (rule "
+                f"{found.rule!r}, p = {found.p:.2g}), so the false-alarm rate may be another; calibrate again on such traffic.",
+                DriftWarning,
+                stacklevel=2,
+            )
+
+    def _raise(self, alarm: Alarm, row: int) -> None:
+        self.alarms.append(alarm)
+        for sink in self._sinks:
+            try:
+                sink(alarm)
+            except Exception:
+                self.failed += 1
+                _log.exception("An alarm sink failed; the others have the alarm.")
+        if isinstance(self._on_alarm, Guard):
+            self._hand_over = True
+        elif self._on_alarm == "stop" or (callable(self._on_alarm) and not self._on_alarm(alarm)):
+            self._following.rows[row].stopped = True
+
+    def _after(self, _module: Any, _args: Any, output: Any) -> None:
+        """Once a pass is over: end replies, or let the guard take over from the next pass on."""
+        if self._hand_over and isinstance(self._on_alarm, Guard) and self._attached:
+            self._attached.enter_context(self._on_alarm.on(self._model))
+            self._hand_over, self._on_alarm = False, "note"
+        logits = getattr(output, "logits", None)
+        if logits is not None:
+            self._ended(logits[:, -1])
+
+    @torch.no_grad()
+    def _ended(self, scores: Float[Tensor, "batch vocabulary"]) -> Float[Tensor, "batch vocabulary"]:
+        """Changed in place."""
+        for row, conversation in self._following.rows.items():
+            if conversation.stopped and row < len(scores):
+                scores[row] = torch.finfo(scores.dtype).min
+                scores[row, self._following.ends[0]] = 0
+        return scores

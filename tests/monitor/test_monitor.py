@@ -1,0 +1,299 @@
+"""The monitor on a running model: the same alarms as offline, conversations told apart, replies ended, nothing left."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foreshock.errors import CalibrationError, MonitorError
+from foreshock.guard import Guard
+from foreshock.model import LanguageModel, Tokens
+from foreshock.model.planted import Planted, cue
+from foreshock.monitor.alarms import scan
+from foreshock.monitor.calibration import Calibration
+from foreshock.monitor.following import Heard
+from foreshock.monitor.monitor import DriftWarning, Monitor
+from foreshock.monitor.rules import Extreme, Rule
+from foreshock.monitor.scores import Score
+from foreshock.monitor.store import Alarm, Store
+from foreshock.readings import read
+from foreshock.texts import Turn
+from foreshock.vectors import EmotionVectors
+from tests.monitor.talking import talk
+
+TEN = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"
+DESPERATE = " ".join(cue("desperate", k % 6, k % 2) for k in range(24))
+
+
+@pytest.fixture(scope="module")
+def touchy(calibration: Calibration) -> Calibration:
+    """A rule that fires at any token of anyone."""
+    rule = Rule("any", Score({"desperate": 1.0}), Extreme())
+    return replace(calibration, rules=(rule,), maxima=((-100.0,) * 40,), means=np.zeros((40, 1)), roles=None)
+
+
+@torch.inference_mode()
+def teacher(model: LanguageModel, prompts: Sequence[Tokens], replies: Sequence[Sequence[int]]) -> None:
+    """A loop of one's own: a padded batch with a cache, the replies put in the model's mouth; ended rows are filled."""
+    longest, most = max(map(len, prompts)), max(map(len, replies))
+    ids = torch.zeros(len(prompts), longest + most, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        start = longest - len(prompt)
+        ids[row, start : longest + len(reply)] = torch.tensor([*prompt.ids, *reply])
+        mask[row, :start] = 0
+    cache = None
+    for first, last in [(0, longest), *((k, k + 1) for k in range(longest, longest + most))]:
+        out = model.model(ids[:, first:last], attention_mask=mask[:, :last], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+
+
+def split(model: LanguageModel, whole: Tokens) -> tuple[Tokens, list[int]]:
+    """A finished conversation as the prompt of its last turn and the reply."""
+    last = max(whole.turns)
+    first = next(k for k in range(len(whole)) if whole.turns[k] == last and whole.content[k])
+    own = [k for k in range(len(whole)) if whole.turns[k] < last]
+    assert own
+    prompt = replace(
+        whole,
+        **{name: getattr(whole, name)[:first] for name in ("ids", "spans", "roles", "turns", "content")},
+    )
+    return prompt, whole.ids[first:]
+
+
+def test_live_alarms_are_those_of_the_finished_transcript(
+    plant: Planted, vectors: EmotionVectors, calibration: Calibration
+) -> None:
+    wholes = [talk(plant, 900, "desperate"), talk(plant, 7, turns=4), talk(plant, 901, "desperate", turns=4)]
+    prompts, replies = zip(*(split(plant.model, whole) for whole in wholes), strict=True)
+    heard: list[Heard] = []
+    with Monitor(plant.model, vectors, calibration, on_tokens=heard.append, layers=[1]) as monitor:
+        monitor.expect(prompts, ["a", "b", "c"])
+        teacher(plant.model, prompts, replies)
+    expected = []
+    for name, whole in zip("abc", wholes, strict=True):
+        own = [one for one in heard if one.conversation == name]
+        assert [int(id) for one in own for id in one.ids] == whole.ids
+        assert [role for one in own for role in one.roles] == whole.roles
+        assert [turn for one in own for turn in one.turns] == whole.turns
+        assert [start for one in own for start in [one.start]] == np.cumsum([0, *map(len, own)])[:-1].tolist()
+        (readings,) = read(plant.model, vectors, [whole], calibration.layer)
+        expected += scan(readings, calibration, name)
+    assert expected
+    found = sorted(monitor.alarms, key=lambda alarm: (alarm.conversation, alarm.token, alarm.rule))
+    for live, offline in zip(found, sorted(expected, key=lambda a: (a.conversation, a.token, a.rule)), strict=True):
+        assert (live.conversation, live.rule, live.token, live.turn, live.role) == (
+            *(offline.conversation, offline.rule, offline.token, offline.turn, offline.role),
+        )
+        assert live.score == pytest.approx(offline.score, abs=1e-3) and live.p == offline.p
+        assert live.text == offline.text
+
+
+def test_the_next_turn_goes_on_with_the_conversation_and_is_heard_once(plant: Planted, vectors: EmotionVectors) -> None:
+    heard: list[Heard] = []
+    whole = talk(plant, 3, turns=4)
+    first = replace(whole, **{n: getattr(whole, n)[: whole.turns.index(2)] for n in ("ids", "spans", "roles", "turns", "content")})  # fmt: skip
+    with Monitor(plant.model, vectors, on_tokens=heard.append):
+        for part in (first, whole):
+            prompt, reply = split(plant.model, part)
+            teacher(plant.model, [prompt], [reply])
+    assert len({one.conversation for one in heard}) == 1
+    assert [int(id) for one in heard for id in one.ids] == whole.ids
+    roles = [role for one in heard for role in one.roles]
+    assert set(roles) == {"prompt", "assistant"}
+    assert [turn for one in heard for turn in one.turns][-1] == 3
+
+
+def test_a_named_conversation_goes_on_although_its_tokens_have_changed(plant: Planted, vectors: EmotionVectors) -> None:
+    """Templates leave out reasoning; then turns are counted."""
+    heard: list[Heard] = []
+    before = [Turn(role="user", content="w1 w2 w3 w4")]
+    after = [*before, Turn(role="assistant", content="w5"), Turn(role="user", content="w9 w8")]
+    prompts = [plant.model.encode_transcript(turns, reply=True) for turns in (before, after)]
+    with Monitor(plant.model, vectors, on_tokens=heard.append) as monitor:
+        for prompt, reply in zip(prompts, (["w7", "w5"], ["w3"]), strict=True):
+            monitor.expect([prompt], ["chat"])
+            teacher(plant.model, [prompt], [plant.model.tokenizer.convert_tokens_to_ids(reply)])
+    assert {one.conversation for one in heard} == {"chat"}
+    said = [(turn, piece.strip()) for one in heard for turn, piece, own in zip(one.turns, one.pieces, one.content, strict=True) if own]  # fmt: skip
+    expected = [(0, "w1"), (0, "w2"), (0, "w3"), (0, "w4"), (1, "w7"), (1, "w5"), (2, "w9"), (2, "w8"), (3, "w3")]
+    assert said == expected
+
+
+def test_samples_of_one_prompt_are_conversations_of_their_own(plant: Planted, vectors: EmotionVectors) -> None:
+    prompt, reply = split(plant.model, talk(plant, 5))
+    heard: list[Heard] = []
+    with Monitor(plant.model, vectors, on_tokens=heard.append) as monitor:
+        monitor.expect([prompt, prompt], ["a", "a"])
+        teacher(plant.model, [prompt, prompt], [reply, [*reply[:3], 5]])
+        teacher(plant.model, [prompt], [reply[:2]])
+    by_name = {name: sum(len(o) for o in heard if o.conversation == name) for name in {o.conversation for o in heard}}
+    assert by_name["a"] == len(prompt) + len(reply) and by_name["a-2"] == len(prompt) + 4  # nothing of the filling
+    assert sorted(by_name.values())[0] == len(prompt) + 2
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_generation_with_and_without_a_cache_is_heard_alike(
+    plant: Planted, vectors: EmotionVectors, cache: bool
+) -> None:
+    prompt, _ = split(plant.model, talk(plant, 5))
+    heard: list[Heard] = []
+    ids = torch.tensor([prompt.ids, prompt.ids])
+    with torch.inference_mode(), Monitor(plant.model, vectors, on_tokens=heard.append):
+        out = plant.model.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=5,
+            min_new_tokens=5,
+            do_sample=False,
+            use_cache=cache,
+        )
+    assert [len(one) for one in heard] == [len(prompt)] * 2 + [1] * 8
+    assert len({one.conversation for one in heard}) == 2
+    for row in (0, 1):
+        assert [int(id) for one in heard if one.row == row for id in one.ids] == out[row, :-1].tolist()
+
+
+def test_an_alarm_ends_its_own_reply_and_no_other(
+    plant: Planted, vectors: EmotionVectors, calibration: Calibration
+) -> None:
+    calm, bad = (plant.model.encode_transcript([Turn(role="user", content=text)], reply=True) for text in ("w1 w2 w3 w4 w5 w6 w7 w8 w9", DESPERATE))  # fmt: skip
+    everyone = replace(calibration, roles=None)
+    width = max(len(calm), len(bad))
+    ids = torch.tensor([[0] * (width - len(p)) + p.ids for p in (calm, bad)])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in (calm, bad)])
+
+    def replies(monitor: Monitor | None) -> list[list[int]]:
+        out = plant.model.model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=5)
+        return [row[width:].tolist() for row in out]
+
+    plain = replies(None)
+    assert all(5 not in row for row in plain)
+    with Monitor(plant.model, vectors, everyone, on_alarm="stop") as monitor:
+        stopped = replies(monitor)
+    assert {alarm.turn for alarm in monitor.alarms} == {0}
+    assert stopped[0] == plain[0] and stopped[1][0] == 5
+    asked: list[Alarm] = []
+    for answer, end in ((True, plain[1]), (False, stopped[1])):
+        with Monitor(plant.model, vectors, everyone, on_alarm=lambda alarm, a=answer: (asked.append(alarm), a)[1]):  # type: ignore[misc]
+            assert replies(None) == [plain[0], end]
+    assert len(asked) == 2 * len(monitor.alarms)
+    assert replies(None) == plain  # and nothing is left
+
+
+def test_the_next_reply_of_a_stopped_conversation_is_not_stopped(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    with Monitor(plant.model, vectors, touchy, on_alarm="stop") as monitor:
+        first = plant.model.encode_transcript([Turn(role="user", content=TEN)], reply=True)
+        monitor.expect([first], ["c"])
+        out = plant.model.model.generate(torch.tensor([first.ids]), attention_mask=torch.ones(1, len(first)), max_new_tokens=3)  # fmt: skip
+        assert out[0, len(first) :].tolist() == [5] and len(monitor.alarms) == 1
+        turns = [Turn(role="user", content=TEN), Turn(role="assistant", content="w6"), Turn(role="user", content="w1")]  # fmt: skip
+        second = plant.model.encode_transcript(turns, reply=True)
+        monitor.expect([second], ["c"])
+        out = plant.model.model.generate(torch.tensor([second.ids]), attention_mask=torch.ones(1, len(second)), max_new_tokens=3)  # fmt: skip
+        assert len(monitor.alarms) == 1 and out[0, len(second)] != 5  # within the cool-down
+
+
+def test_an_alarm_hands_over_to_a_guard(plant: Planted, vectors: EmotionVectors, touchy: Calibration) -> None:
+    guarded = replace(vectors, layers=(1, 2), steering_layer=1)
+    guard = Guard(guarded, watch="desperate", above=-50, below=-60, counter={"calm": 0.2}, most=0.4)
+    prompt, reply = split(plant.model, talk(plant, 5))
+    with Monitor(plant.model, vectors, touchy, on_alarm=guard):
+        teacher(plant.model, [prompt], [reply])
+        assert guard.actions and guard.actions[0].token == len(prompt)  # from the pass after the alarm's
+    before = len(guard.actions)
+    teacher(plant.model, [prompt], [reply])
+    assert len(guard.actions) == before
+
+
+def test_a_failing_sink_is_counted_and_the_others_get_the_alarm(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    def broken(_alarm: Alarm) -> None:
+        raise OSError("disk full")
+
+    got: list[Alarm] = []
+    prompt, reply = split(plant.model, talk(plant, 5))
+    with Monitor(plant.model, vectors, touchy, sinks=[broken, got.append]) as monitor:
+        teacher(plant.model, [prompt], [reply])
+    assert monitor.failed == len(got) == len(monitor.alarms) == 1
+
+
+def test_watching_changes_no_bit_and_leaves_nothing(
+    plant: Planted, vectors: EmotionVectors, calibration: Calibration
+) -> None:
+    ids = torch.tensor([talk(plant, 900, "desperate").ids])
+    model = plant.model.model
+    with torch.inference_mode():
+        bare = model(ids).logits
+        with Monitor(plant.model, vectors, calibration) as monitor:
+            assert torch.equal(model(ids).logits, bare)
+            with pytest.raises(MonitorError, match="attached already"):
+                monitor.attach()
+        heard = len(monitor.alarms)
+        model(ids)
+    assert len(monitor.alarms) == heard
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_the_store_gets_messages_readings_and_alarms(
+    plant: Planted, vectors: EmotionVectors, calibration: Calibration, tmp_path: Path, words: bool
+) -> None:
+    whole = talk(plant, 900, "desperate")
+    prompt, reply = split(plant.model, whole)
+    with Store.open(tmp_path / "kept.db", keep_text=words) as store:
+        with Monitor(plant.model, vectors, calibration, store=store, layers=[1], source="a test") as monitor:
+            monitor.expect([prompt], ["c"])
+            teacher(plant.model, [prompt], [reply])
+        store.flush()
+        kept = store.conversation("c")
+        assert kept and kept.conversation.source == "a test" and not kept.conversation.surrogate
+        assert [(alarm.rule, alarm.token) for alarm in kept.alarms] == [(a.rule, a.token) for a in monitor.alarms]
+        assert [message.role for message in kept.messages] == ["user", "assistant"]
+        for message in kept.messages:
+            own = np.flatnonzero((np.array(whole.turns) == message.turn) & np.array(whole.content))
+            said = whole.text[whole.spans[own[0]][0] : whole.spans[own[-1]][1]]
+            for layer in (1, 2):
+                blocks = [b for b in kept.readings if b.turn == message.turn and b.layer == layer]
+                (offline,) = read(plant.model, vectors, [whole], layer)
+                values = np.concatenate([block.values for block in blocks])
+                assert np.allclose(values, offline.values[own], atol=0.02)  # kept in half precision
+                spans = [span for block in blocks for span in block.spans]
+                assert [said[a:b].strip() for a, b in spans] == [whole.pieces()[k].strip() for k in own]
+            assert message.text is None or message.text.strip() == said
+            assert (message.text is not None) == words
+
+
+def test_drift_is_warned_of_once_live_talk_differs(
+    plant: Planted, vectors: EmotionVectors, calibration: Calibration
+) -> None:
+    def run(emotion: str | None) -> Monitor:
+        with Monitor(plant.model, vectors, calibration) as monitor:
+            for seed in range(22):
+                prompt, reply = split(plant.model, talk(plant, 2000 + seed, emotion))
+                teacher(plant.model, [prompt], [reply])
+        return monitor
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DriftWarning)
+        usual = run(None).drift()
+    assert usual and not usual.warned and usual.live >= 20
+    with pytest.warns(DriftWarning, match="calibrate again"):
+        run("desperate")
+
+
+def test_what_cannot_be_watched_is_said(plant: Planted, vectors: EmotionVectors, calibration: Calibration) -> None:
+    other = replace(calibration, made_on=dict(calibration.made_on) | {"template": "other"})
+    with pytest.raises(CalibrationError, match="another chat template"):
+        Monitor(plant.model, vectors, other)
+    with pytest.raises(CalibrationError, match="no calibration"):
+        Monitor(plant.model, vectors, "nowhere.json")
