@@ -73,14 +73,14 @@ def ours(model: LanguageModel, encoded: list[Tokens]) -> float:
 
 
 @torch.inference_mode()
-def ceiling(model: LanguageModel, tokens: int) -> float:
-    """The bare blocks 0 … LAYER over as many tokens in full rows of one length, with nothing read."""
+def ceiling(model: LanguageModel, tokens: int, layer: int = LAYER) -> float:
+    """The bare blocks 0 … `layer` over as many tokens in full rows of one length, with nothing read."""
     decoder, layers = model.anatomy.decoder, model.anatomy.layers
     length = 128
     rows = BUDGET // length
     ids = torch.arange(rows * length).reshape(rows, length) % 40_000 + 5
     depth = model.model.config.num_hidden_layers
-    decoder.layers, model.model.config.num_hidden_layers = layers[: LAYER + 1], LAYER + 1
+    decoder.layers, model.model.config.num_hidden_layers = layers[: layer + 1], layer + 1
     try:
         done = 0
         while done < tokens:

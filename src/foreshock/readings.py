@@ -6,20 +6,24 @@ Unit: standard deviations of the passage means the vectors were fitted on; 0 is 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import uniform_filter1d
 
-from foreshock.activations import SKIP, read_tokens
+from foreshock.activations import BLOCK, SKIP
+from foreshock.errors import TextError
 from foreshock.model import LanguageModel, Tokens
 from foreshock.vectors import EmotionVectors, Readout
 
 if TYPE_CHECKING:
     import polars
+
+BLOCK_TOKENS = 65_536
+"""Tokens after which a block of texts is full: their readings, and nothing else, are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,30 @@ class Readings:
                 found.append((turn, role, self._named(self.values[rows].mean(0))))
         return found
 
+    def smoothed(self, window: int) -> Readings:
+        """The same, averaged over `window` neighbouring tokens; single tokens are noisy. 1 changes nothing.
+
+        A centred moving average over the counted tokens of a turn: of an even window one more token lies before than
+        after. It never reaches into another turn; near a turn's ends it is over the tokens that are there. Tokens that
+        are not counted (the template's, and the attention sink's, whose readings are beyond any scale) stay as they are.
+
+        For looking at finished texts: it sees what comes after a token. Monitoring rules use trailing means instead.
+
+        Raises:
+            TextError: the window is less than 1.
+        """
+        if window < 1:
+            raise TextError(f"A window of {window} tokens holds none; give at least 1.")
+        if window == 1:
+            return self
+        values, turns, counted = self.values.astype(np.float64), np.array(self.tokens.turns), self.counted()
+        for turn in sorted(set(self.tokens.turns)):
+            own = counted & (turns == turn)
+            if own.any():
+                near = uniform_filter1d(np.ones(own.sum()), window, mode="constant")
+                values[own] = uniform_filter1d(values[own], window, axis=0, mode="constant") / near[:, None]
+        return replace(self, values=values.astype(self.values.dtype))
+
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The emotions that read highest on average."""
         return sorted(self.mean().items(), key=lambda pair: -pair[1])[:count]
@@ -87,11 +115,58 @@ def read(
         WrongModel: the vectors were made on another model.
         VectorsError: the vectors lack the layer.
     """
+    layers = None if layer is None else [layer]
+    return (readings for (readings,) in read_layers(model, vectors, texts, layers))
+
+
+def read_layers(
+    model: LanguageModel,
+    vectors: EmotionVectors,
+    texts: Iterable[Tokens],
+    layers: Sequence[int] | None = None,
+    budget: int = 4096,
+) -> Iterator[list[Readings]]:
+    """Readings of each text at several layers, in the layers' order, from one forward pass.
+
+    Args:
+        texts: read once, a block ahead; may be more than memory holds.
+        layers: left out: the reading layer.
+        budget: most tokens in a batch, padding included.
+
+    Raises:
+        WrongModel: the vectors were made on another model.
+        VectorsError: the vectors lack a layer.
+        NotFinite: the model gives NaN or infinity.
+    """
     vectors.check_model(model.fingerprint, model.name)
-    readout = vectors.readout(layer)
-    texts, kept = itertools.tee(texts)
-    for tokens, hidden in zip(kept, read_tokens(model, texts, readout.layer), strict=False):
-        yield Readings(tokens, readout.emotions, readout.layer, project(readout, hidden.float().cpu().numpy()))
+    readouts = [vectors.readout(layer) for layer in layers or [vectors.reading_layer]]
+    wanted = sorted({readout.layer for readout in readouts})
+    for block in _blocks(texts):
+        found: dict[int, list[Readings]] = {}
+        for batch in model.batches([text.ids for text in block], budget):
+            hidden = model.residuals(batch, wanted)
+            for place, row in enumerate(batch.rows):
+                text = block[row]
+                found[row] = [
+                    Readings(text, one.emotions, one.layer, project(one, own.float().cpu().numpy()))
+                    for one in readouts
+                    for own in [hidden[one.layer][place, : len(text)]]
+                ]
+        yield from (found[row] for row in range(len(block)))
+
+
+def _blocks(texts: Iterable[Tokens]) -> Iterator[list[Tokens]]:
+    """Texts by the few hundred, so that batches can be sorted by length, and fewer of them where they are long."""
+    block: list[Tokens] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if len(block) == BLOCK or size >= BLOCK_TOKENS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def project(readout: Readout, residuals: Float[np.ndarray, "token hidden"]) -> Float[np.ndarray, "token emotion"]:

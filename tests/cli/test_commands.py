@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foreshock.model.planted import Planted, cue
+from foreshock.model.planted import Planted
 
-HAPPY, SAD, ANGRY = (cue(word, 0, 1) + " " for word in ("happy", "sad", "angry"))
 FORESHOCK = [sys.executable, "-c", "from foreshock.cli import main; main()"]
 
 
@@ -55,34 +54,6 @@ def folder(plant_folder: Path, texts: Path, tmp_path_factory: pytest.TempPathFac
 def test_study_leaves_vectors_findings_page_and_pictures(folder: Path) -> None:
     assert {"vectors.safetensors", "findings.json", "report.html", "charts"} <= {path.name for path in folder.iterdir()}
     assert not list(folder.rglob("*.part"))
-
-
-def test_read_prints_one_json_object_a_line(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "chats.jsonl"
-    chat = [{"role": "user", "content": HAPPY * 10}, {"role": "assistant", "content": SAD + "w1 w2"}]
-    file.write_text(json.dumps({"text": ANGRY * 12, "id": "a"}) + "\n" + json.dumps({"messages": chat}))
-    done = run("read", file, "--vectors", folder / "vectors.safetensors", "--json", "--tokens", "--dtype", "float32")
-    text, talk = [json.loads(line) for line in done.stdout.splitlines()]
-    assert max(text["mean"], key=text["mean"].get) == "angry" and text["id"] == "a"
-    assert len(text["tokens"]) == len(text["values"]) == 12 and len(text["values"][0]) == len(text["mean"]) == 8
-    assert [turn["role"] for turn in talk["turns"]] == ["user", "assistant"]
-    assert set(talk["roles"]) == {"user", "assistant"}
-
-
-def test_read_names_bad_lines_reads_the_others_and_exits_with_2(folder: Path) -> None:
-    lines = b'{"text": "w5 w1"}\n{oops\n{"text": ""}\n[]\n{"text": "\\ud83d"}\n{"messages": [{"role": "user"}]}\nplain w1 words\n'
-    done = run(
-        "read", "-", "--vectors", folder / "vectors.safetensors", "--json", "--dtype", "float32", stdin=lines, code=2
-    )
-    assert len(done.stdout.splitlines()) == 2
-    for number in (2, 3, 4, 5, 6):
-        assert f"line {number}" in done.stderr
-
-
-def test_read_shows_a_tinted_text_and_strips_control_characters(folder: Path) -> None:
-    vectors = folder / "vectors.safetensors"
-    done = run("read", HAPPY + "w1 \x1b[31m w2", "--vectors", vectors, "--emotion", "calm", "--dtype", "float32")
-    assert "tinted by calm" in done.stdout and "\x1b" not in done.stdout
 
 
 def test_card_puts_studies_side_by_side(folder: Path) -> None:
@@ -140,15 +111,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
     assert done.returncode == 2 and b"could not be written" in done.stderr and b"Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     run(*command[3:], "--dtype", "float32")  # with room again the same words finish
-
-
-def test_read_refuses_another_model_and_an_empty_source(folder: Path, tmp_path: Path) -> None:
-    other = run(
-        "read", "w1 w2", "--vectors", folder / "vectors.safetensors", "--model", "SmolLM2-135M-Instruct", code=2
-    )
-    assert "These vectors were made on" in other.stderr
-    (tmp_path / "empty.jsonl").write_text("\n")
-    assert "holds no text" in run("read", tmp_path / "empty.jsonl", code=2).stderr
 
 
 def test_the_reference_of_commands_is_current(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import polars
 import pytest
 
 from foreshock.errors import TextError, UnknownEmotion
-from foreshock.texts import Turn, load_passages
-from foreshock.texts.documents import parse_document
+from foreshock.texts import Turn, load_passages, loading
+from foreshock.texts.documents import parse_document, parse_transcript, same_model
 from foreshock.texts.norms import load_norms
 
 ROWS = [
@@ -84,6 +85,77 @@ def test_documents_are_text_or_messages() -> None:
                 {"messages": [{"role": "user"}]}, {"messages": [{"role": "user", "content": ""}]}, {"text": "\ud83d"}):  # fmt: skip
         with pytest.raises(TextError, match="here"):
             parse_document(row, "here")
+
+
+def test_messages_of_every_role_keep_their_words_and_their_numbers() -> None:
+    call = {"function": {"name": "run", "arguments": '{"x": 1}'}}
+    messages = [
+        {"role": "developer", "content": "d"},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "t", "tool_call_id": "1"},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": None, "function_call": {"name": "old", "arguments": "{}"}},
+        {"role": "function", "content": "f", "name": "old"},
+        {"role": "assistant", "content": None, "refusal": "No."},
+    ]
+    found = parse_transcript({"messages": messages, "model": "gpt-9", "id": 3}, "here")
+    assert [(turn.role, turn.content) for turn in found.document] == [  # type: ignore[union-attr]
+        ("system", "d"),
+        ("user", "u"),
+        ("assistant", 'run({"x": 1})'),
+        ("tool", "t"),
+        ("assistant", "old({})"),
+        ("function", "f"),
+        ("assistant", "No."),
+    ]
+    assert (found.messages, found.written_by, found.id) == ((0, 1, 2, 3, 5, 6, 7), "gpt-9", 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "boss", "content": "b"}]}, "message 2 has the role 'boss'"),
+        ({"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": None}]}, "no message has text"),
+        ({"messages": [{"role": "user", "content": 7}]}, "message 1: `content` must be text"),
+        ({"messages": [{"role": "user", "content": "a \ud83d"}]}, "message 1 holds half of a character"),
+        ({"text": "a", "model": {"name": "x"}}, "`model` must be the name"),
+        ({"text": "a", "id": "\ud83d"}, "half of a character"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_transcript_is_said_with_its_place(row: dict, said: str) -> None:
+    with pytest.raises(TextError, match=f"here.*{said}"):
+        parse_transcript(row, "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [("hf/Org/Name", "org/name", True), ("Name", "org/name", True), ("a/name", "b/name", False), ("me", "name", False)],
+)
+def test_names_of_one_model(name: str, other: str, same: bool) -> None:
+    assert same_model(name, other) == same_model(other, name) == same
+
+
+def test_a_huge_line_is_named_and_the_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "LONGEST", 100)
+    lines = b'{"a": 1}\n' + b"x" * 345 + b"\n" + b"y" * 99 + b"\n\xff\n" + b"z" * 101
+    found = list(loading.each_line(io.BytesIO(lines), "f"))
+    assert [line for _, line in found if isinstance(line, str)] == ['{"a": 1}', "y" * 99]
+    assert [str(line).split(";")[0] for _, line in found if not isinstance(line, str)] == [
+        "f, line 2 is longer than 0 MB",
+        "f, line 4 is not UTF-8 text",
+        "f, line 5 is longer than 0 MB",
+    ]
+
+
+def test_rows_after_a_bad_one_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{oops\n{"text": "b"}\n')
+    (tmp_path / "b.csv").write_text(f'text\na\nx,y\n"{"long " * 40_000}"\n')
+    for name in ("a.jsonl", "b.csv"):
+        rows = [row for _, row in loading.each_row(tmp_path / name)]
+        assert [isinstance(row, TextError) for row in rows] == [False, True, False]
+        with pytest.raises(TextError):
+            list(loading.rows_of(tmp_path / name))
 
 
 def test_norms_of_either_published_form_load(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, opened, printable
+from foreshock.cli.read_input import transcripts
 from foreshock.errors import CalibrationError, ForeshockError, TextError
 
 if TYPE_CHECKING:
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     from foreshock.monitor.checking import Observed
     from foreshock.monitor.rules import Rule
     from foreshock.readings import Readings
-    from foreshock.texts.documents import Document
+    from foreshock.texts.documents import Transcript
     from foreshock.vectors import EmotionVectors
 
 RULES = ("desperate,calm=-1", "afraid", "hostile")
 """Watched for where nothing else is asked: what the study tied to misconduct, and two more of the same quarter."""
 BUILTIN = "builtin"
-Found = Iterable[tuple[str, "Document | ForeshockError"]]
 
 
 def calibrate(
@@ -38,7 +38,7 @@ def calibrate(
     benign: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Benign conversations: .jsonl, .csv, .parquet or text files, or folders of them. Left out: the 210 "
+            help="Benign conversations: .jsonl, .csv or .parquet files, Inspect logs or folders of logs. Left out: the 210 "
             "built-in ones, which are no substitute for your own traffic.",
             show_default=False,
         ),
@@ -130,20 +130,20 @@ def calibrate(
         raise typer.Exit(2)
 
 
-def _conversations(paths: list[Path]) -> Found:
+def _conversations(paths: list[Path]) -> Iterator[Transcript | ForeshockError]:
     from foreshock.texts import benign_conversations
-    from foreshock.texts.corpus import documents
+    from foreshock.texts.documents import Transcript
 
     if not paths:
-        yield from ((talk.id, list(talk.turns)) for talk in benign_conversations())
+        yield from (Transcript(talk.id, list(talk.turns)) for talk in benign_conversations())
     for path in paths:
-        yield from documents(path)
+        yield from transcripts(str(path))
 
 
 def _readings(
     model: LanguageModel,
     vectors: EmotionVectors,
-    found: Found,
+    found: Iterator[Transcript | ForeshockError],
     layer: int | None,
     roles: list[str] | None,
     faults: list[str],
@@ -152,17 +152,19 @@ def _readings(
     from foreshock.readings import read
 
     def usable() -> Iterator[Tokens]:
-        for place, document in found:
+        for one in found:
+            place = "" if isinstance(one, ForeshockError) else one.place
             try:
-                if isinstance(document, ForeshockError):
-                    raise document
-                tokens = model.encode(document) if isinstance(document, str) else model.encode_transcript(document)
+                if isinstance(one, ForeshockError):
+                    raise one
+                told = one.document
+                tokens = model.encode(told) if isinstance(told, str) else model.encode_transcript(told)
                 if roles is not None and not set(roles) & set(tokens.roles):
                     raise TextError(f"{place} has no words of {', '.join(roles)}; see --roles.")
                 yield tokens
             except ForeshockError as problem:
                 sentence = str(problem) if place in str(problem) else f"{place}: {problem}"
-                typer.echo(f"Error: {sentence}", err=True)
+                typer.echo(printable(f"Error: {sentence}"), err=True)
                 faults.append(sentence)
 
     yield from read(model, vectors, usable(), layer)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, opened, printable
-from foreshock.errors import ForeshockError, TextError, VectorsError
+from foreshock.cli import read_output
+from foreshock.cli.options import Device, Dtype, DtypeOption, numbers, opened, printable
+from foreshock.cli.read_input import transcripts
+from foreshock.cli.read_output import Read, Take
+from foreshock.errors import ForeshockError, OutputError, TextError, VectorsError
+from foreshock.files import check_writable
 
 if TYPE_CHECKING:
     from foreshock.model import LanguageModel, Tokens
-    from foreshock.readings import Readings
+    from foreshock.monitor.calibration import Calibration
+    from foreshock.texts.documents import Transcript
+    from foreshock.vectors import EmotionVectors
 
 DEFAULT_VECTORS = Path("study/embedded/vectors.safetensors")
-TABLES = {".jsonl", ".csv", ".parquet"}
 
 
 def read(
     source: Annotated[
-        str, typer.Argument(help="A .jsonl, .csv, .parquet or .txt file, `-` for standard input, or the text itself.")
+        str,
+        typer.Argument(
+            help="A .jsonl, .csv, .parquet, .txt file, an Inspect log (.eval, .json) or a folder of them, "
+            "`-` for standard input, or the text itself."
+        ),
     ] = "-",
     vectors: Annotated[Path, typer.Option(help="A study's vectors.safetensors.")] = DEFAULT_VECTORS,
     model: Annotated[
@@ -31,7 +42,8 @@ def read(
         typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Layer to read at; left out: the reading layer.", show_default=False)
+        str | None,
+        typer.Option(help="Layers to read at, e.g. 12,15,20; left out: the reading layer.", show_default=False),
     ] = None,
     emotion: Annotated[
         str | None, typer.Option(help="Emotion to tint the text by; left out: the highest.", show_default=False)
@@ -40,137 +52,145 @@ def read(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="With --json: also `tokens`, `values` and `emotions`.")
     ] = False,
+    smooth: Annotated[
+        int, typer.Option(min=1, help="Average each token's reading over so many neighbours in its turn.")
+    ] = 1,
+    written_by: Annotated[
+        str | None,
+        typer.Option(help="The model that wrote the texts, where they don't say (`model`).", show_default=False),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="Calibrated rules; their alarms are shown.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .parquet file (a row a token) or an .html page to write.", show_default=False),
+    ] = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
 ) -> None:
     """Read texts along the emotion vectors of a model: which emotions are operative, token by token.
 
-    A .jsonl line is an object with `text`, or with `messages` (OpenAI's chat format). A line that cannot be read is named on
-    standard error, the others are read all the same, and the exit code is 2.
+    A .jsonl line is an object with `text`, or with `messages` (OpenAI's chat format); it may say in `model` who wrote it, and
+    have an `id`. A text that another model wrote is read by a surrogate, and every output says so. A line that cannot be read
+    is named on standard error, the others are read all the same, and the exit code is 2.
 
-    Examples: `foreshock read "She is not answering her phone."` · `foreshock read chats.jsonl --json --tokens > out.jsonl`
+    Examples: `foreshock read "She is not answering her phone."` · `foreshock read chats.jsonl --json --tokens > out.jsonl` ·
+    `foreshock read logs/ --rules rules.json --out page.html`
     """
-    rows = _documents(source)
-    first = next(rows, None)  # a missing or empty source is said before the model is opened
+    found = transcripts(source)
+    first = next(found, None)  # a missing or empty source is said before the model is opened
     if first is None:
         raise TextError(f"{source} holds no text; give at least one line.")
-
-    from foreshock.readings import read as read_texts
-    from foreshock.vectors import EmotionVectors
-
+    if out and out.suffix.lower() not in (".parquet", ".html"):
+        raise OutputError(f"{out} is neither a .parquet nor an .html file; give --out one of these endings.")
+    if out:
+        check_writable(out.parent)
     if not vectors.is_file() and vectors == DEFAULT_VECTORS:
         raise VectorsError(
             f"There are no vectors at {vectors}; run `foreshock study` first, or say where with --vectors."
         )
+
+    from foreshock.emotions import lookup
+    from foreshock.vectors import EmotionVectors
+
     loaded = EmotionVectors.load(vectors)
-    loaded.readout(layer, [emotion] if emotion else None)  # a wrong layer or emotion, before the model is opened
-    made_on = loaded.manifest.get("model", {}).get("name")
-    subject = opened(model or made_on, dtype, device)
-    places: list[tuple[str, Any]] = []
+    layers = list(dict.fromkeys(numbers(layer, "--layer") or [loaded.reading_layer]))
+    for one in layers:  # a wrong layer or emotion, before the model is opened
+        loaded.readout(one, [emotion] if emotion else None)
+    emotion = lookup(emotion).word if emotion else None
+    subject = opened(model or loaded.manifest.get("model", {}).get("name"), dtype, device)
+    calibration = _calibration(rules, subject, loaded) if rules else None
     faults: list[str] = []
-    texts = _encoded(subject, _chain(first, rows), places, faults)
-    for number, readings in enumerate(read_texts(subject, loaded, texts, layer)):
-        place, name = places[number]
+    with contextlib.ExitStack() as open_outputs:
+        takes: list[Take] = []
         if as_json:
-            typer.echo(json.dumps(_record(readings, place, name, tokens), ensure_ascii=False))
-        else:
-            _show(readings, emotion)
+            takes.append(read_output.json_lines(tokens, smooth))
+        elif not out:
+            takes.append(read_output.terminal(emotion, smooth))
+        if out and calibration and not as_json:
+            takes.append(read_output.alarms)
+        if out and out.suffix.lower() == ".parquet":
+            takes.append(open_outputs.enter_context(read_output.parquet(out, smooth)))
+        elif out:
+            takes.append(open_outputs.enter_context(read_output.page(out, source, emotion, smooth, faults)))
+        count = 0
+        every = _read(subject, loaded, itertools.chain([first], found), layers, calibration, faults)
+        for count, done in enumerate(every, 1):  # noqa: B007 (the count is used below)
+            told = _told(done, written_by, subject, vectors)
+            for take in takes:
+                take(told)
+        if out and not count:
+            raise TextError(f"No text of {source} could be read, so {out} was not written.")
+    if out:
+        typer.echo(f"{count:,} {'texts' if count > 1 else 'text'} read; wrote {out}", err=True)
     if faults:
         raise typer.Exit(2)
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
+def _calibration(path: Path, model: LanguageModel, vectors: EmotionVectors) -> Calibration:
+    """The rules, once they are known to be about this model and these vectors."""
+    from foreshock.monitor.calibration import Calibration
+
+    calibration = Calibration.load(path)
+    vectors.check_model(model.fingerprint, model.name)
+    vectors.readout(calibration.layer)
+    calibration.check(model, vectors)
+    return calibration
 
 
-def _documents(source: str) -> Iterator[tuple[str, dict[str, Any] | ForeshockError]]:
-    """Each document as an object with its place; a line that is no object comes as the error it is."""
-    from foreshock.texts.loading import numbered_lines, parse_json_line, rows_of
+def _read(
+    model: LanguageModel,
+    vectors: EmotionVectors,
+    found: Iterable[Transcript | ForeshockError],
+    layers: list[int],
+    calibration: Calibration | None,
+    faults: list[str],
+) -> Iterator[Read]:
+    """Each transcript read at `layers`; alarms are of the calibration's own layer, and of readings as they are."""
+    from foreshock.monitor.alarms import scan
+    from foreshock.readings import read_layers
 
-    path = Path(source)
-    if source == "-" or path.suffix.lower() == ".jsonl":
-        if source != "-" and not path.is_file():
-            raise TextError(f"There is no file {source}; give a .jsonl file, or a text in quotes.")
-        lines = sys.stdin.buffer if source == "-" else open(path, "rb")  # noqa: SIM115 (closed below)
-        with lines:
-            for place, line in numbered_lines(lines, "standard input" if source == "-" else source):
-                if source == "-" and not line.startswith(("{", "[")):
-                    yield place, {"text": line}
-                    continue
-                try:
-                    yield place, parse_json_line(line, place)
-                except ForeshockError as problem:
-                    yield place, problem
-    elif path.suffix.lower() in TABLES:
-        yield from rows_of(path)
-    elif len(source) < 4096 and path.is_file():
-        yield source, {"text": path.read_text(encoding="utf-8", errors="replace")}
-    elif path.suffix.lower() in {".txt", ".md", ".json"} and " " not in source:
-        raise TextError(f"There is no file {source}; give a file, `-`, or a text in quotes.")
-    else:
-        yield "the text", {"text": source}
+    begun: deque[Transcript] = deque()
+    texts = _encoded(model, found, begun, faults)
+    own = [calibration.layer] if calibration else []
+    for readings in read_layers(model, vectors, texts, [*layers, *own]):
+        transcript, alarms = begun.popleft(), None
+        if calibration:
+            name = transcript.place if transcript.id is None else str(transcript.id)
+            alarms = scan(readings.pop(), calibration, name)
+        yield Read(transcript, readings, model.name, transcript.written_by, None, alarms, *own)
 
 
 def _encoded(
-    model: LanguageModel, rows: Iterator[tuple[str, Any]], places: list[tuple[str, Any]], faults: list[str]
+    model: LanguageModel, found: Iterable[Transcript | ForeshockError], begun: deque[Transcript], faults: list[str]
 ) -> Iterator[Tokens]:
-    """Tokens of each document that can be read; the others are said on standard error and counted."""
-    from foreshock.texts.documents import parse_document
+    """Tokens of each transcript that can be read; the others are said on standard error and counted.
 
-    for place, row in rows:
+    The turns of a conversation are numbered as its messages are, those without words counted in.
+    """
+    for one in found:
         try:
-            if isinstance(row, ForeshockError):
-                raise row
-            tokens = model.encode(parse_document(row, place))
+            if isinstance(one, ForeshockError):
+                raise one
+            tokens = model.encode(one.document)
         except ForeshockError as problem:
-            sentence = str(problem) if place in str(problem) else f"{place}: {problem}"
-            typer.echo(f"Error: {sentence}", err=True)
-            faults.append(sentence)
+            place = "" if isinstance(one, ForeshockError) or one.place in str(problem) else f"{one.place}: "
+            typer.echo(printable(f"Error: {place}{problem}"), err=True)
+            faults.append(f"{place}{problem}")
             continue
-        places.append((place, row.get("id")))
-        yield tokens
+        begun.append(one)
+        yield replace(tokens, turns=[one.messages[turn] for turn in tokens.turns]) if one.messages else tokens
 
 
-def _record(readings: Readings, place: str, name: Any, tokens: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"source": place} | ({"id": name} if name is not None else {})
-    record |= {"layer": readings.layer, "mean": {word: round(value, 4) for word, value in readings.mean().items()}}
-    if len(readings.tokens.turns) and "text" not in readings.tokens.roles:
-        record["turns"] = [
-            {"turn": turn, "role": role, "mean": {word: round(value, 4) for word, value in mean.items()}}
-            for turn, role, mean in readings.by_turn()
-        ]
-    if tokens:
-        record |= {
-            "tokens": readings.tokens.pieces(),
-            "roles": readings.tokens.roles,
-            "emotions": list(readings.emotions),
-        }
-        record["values"] = [[round(float(value), 4) for value in row] for row in readings.values]
-    return record
+def _told(done: Read, written_by: str | None, model: LanguageModel, vectors: Path) -> Read:
+    """With its author: as its row says, else as `--written-by` does."""
+    from foreshock.texts.documents import same_model
 
-
-def _show(readings: Readings, emotion: str | None) -> None:
-    """The text tinted by one emotion, and the readings that stand out."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from foreshock.emotions import lookup
-
-    console = Console(highlight=False)
-    top = readings.top(5)
-    word = lookup(emotion).word if emotion else top[0][0]
-    column = readings.values[:, readings.emotions.index(word)]
-    line = Text()
-    for piece, value in zip(readings.tokens.pieces(), column, strict=True):
-        strength = min(1.0, abs(float(value)) / 6)
-        warm = (255, int(255 - 120 * strength), int(255 - 200 * strength))
-        cool = (int(255 - 170 * strength), int(255 - 90 * strength), 255)
-        red, green, blue = warm if value >= 0 else cool
-        line.append(printable(piece), style=f"black on rgb({red},{green},{blue})")
-    console.print(line)
-    console.print(
-        f"[dim]tinted by[/] {word}[dim], layer {readings.layer}; mean readings:[/] "
-        + "  ".join(f"{w} [bold]{v:+.2f}[/]" for w, v in top)
-    )
-    console.print()
+    author = done.written_by or written_by
+    if author is None:
+        return done
+    # Rollouts name their model by its study: foreshock/STUDY.
+    study = author.removeprefix("foreshock/") if author.startswith("foreshock/") else None
+    same = same_model(author, model.name) or (study is not None and same_model(study, str(vectors.parent)))
+    return replace(done, written_by=author, surrogate=not same)

@@ -104,6 +104,10 @@ class Calibration:
 
     def check(self, model: LanguageModel, vectors: EmotionVectors) -> None:
         """Raises `CalibrationError` unless this was calibrated with this model, these vectors and this template."""
+        if self.layer not in vectors.layers:
+            raise CalibrationError(
+                f"These rules were calibrated at layer {self.layer}, which these vectors do not have; calibrate again."
+            )
         here = identity(model, vectors, self.layer)
         for what in ("fingerprint", "vectors", "template"):
             if self.made_on[what] != here[what]:

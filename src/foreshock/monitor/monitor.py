@@ -95,8 +95,9 @@ class Monitor:
         self._keeper = Keeper(store, model.name, source, self.layers, self.emotions) if store else None
         if self._keeper:
             self._sinks.append(self._keeper.alarm)
-        self._following = Following(model)
-        if on_alarm != "note" and not isinstance(on_alarm, Guard) and not self._following.ends:
+        self.following = Following(model)
+        """The conversations that are followed."""
+        if on_alarm != "note" and not isinstance(on_alarm, Guard) and not self.following.ends:
             raise MonitorError(f"{model.name} has no token that ends a reply, so alarms cannot stop it; use 'note'.")
         self._trackers: OrderedDict[str, Tracker] = OrderedDict()
         self._look = LEAST
@@ -127,7 +128,7 @@ class Monitor:
         Args:
             names: of their conversations; a name that was heard before goes on with that conversation.
         """
-        self._following.expect(prompts, names)
+        self.following.expect(prompts, names)
 
     def drift(self) -> Drift | None:
         """How far the newest conversations are from the calibration's; None below 20 of them, or without rules."""
@@ -170,7 +171,7 @@ class Monitor:
         return self._ended(scores)
 
     def _take(self, blocks: list[Block]) -> None:
-        for heard in self._following.heard(blocks):
+        for heard in self.following.heard(blocks):
             if self._keeper:
                 self._keeper.take(heard)
             if self._on_tokens:
@@ -217,7 +218,7 @@ class Monitor:
         if isinstance(self._on_alarm, Guard):
             self._hand_over = True
         elif self._on_alarm == "stop" or (callable(self._on_alarm) and not self._on_alarm(alarm)):
-            self._following.rows[row].stopped = True
+            self.following.rows[row].stopped = True
 
     def _after(self, _module: Any, _args: Any, output: Any) -> None:
         """Once a pass is over: end replies, or let the guard take over from the next pass on."""
@@ -231,8 +232,8 @@ class Monitor:
     @torch.no_grad()
     def _ended(self, scores: Float[Tensor, "batch vocabulary"]) -> Float[Tensor, "batch vocabulary"]:
         """Changed in place."""
-        for row, conversation in self._following.rows.items():
+        for row, conversation in self.following.rows.items():
             if conversation.stopped and row < len(scores):
                 scores[row] = torch.finfo(scores.dtype).min
-                scores[row, self._following.ends[0]] = 0
+                scores[row, self.following.ends[0]] = 0
         return scores

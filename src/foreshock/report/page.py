@@ -64,7 +64,7 @@ def render(
         seconds: how long each step of the study took.
     """
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             findings=findings,
@@ -82,7 +82,7 @@ def render(
 def render_sweep(tops: Tops, manifest: dict[str, Any], corpus: str) -> str:
     """The page of a corpus sweep: each emotion's highest passages and tokens, tinted."""
     return (
-        _environment()
+        environment()
         .get_template("sweep.html")
         .render(
             tops=tops,
@@ -101,7 +101,8 @@ def tint(value: float) -> str:
     return f"rgba(var({'--cool' if value < 0 else '--warm'}), {strength:.3f})"
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What fills in the templates: everything a text contributes is escaped."""
     environment = Environment(
         loader=PackageLoader("foreshock.report"),
         autoescape=True,

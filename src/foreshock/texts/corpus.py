@@ -6,11 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from foreshock.errors import ForeshockError, TextError
 from foreshock.texts.documents import Document, encodable, parse_document
-from foreshock.texts.loading import numbered_lines, parse_json_line, rows_of
+from foreshock.texts.loading import each_row
 
 KINDS = (".jsonl", ".csv", ".parquet", ".txt", ".md")
 PARAGRAPH = 4000
@@ -48,22 +47,13 @@ def _files(corpus: Path) -> list[Path]:
 
 
 def _table(path: Path) -> Iterator[Found]:
-    for place, row in _json_rows(path) if path.suffix.lower() == ".jsonl" else rows_of(path):
+    for place, row in each_row(path):
         try:
             if isinstance(row, ForeshockError):
                 raise row
             yield place, parse_document(row, place)
         except ForeshockError as problem:
             yield place, problem
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | ForeshockError]]:
-    with open(path, "rb") as lines:
-        for place, line in numbered_lines(lines, str(path)):
-            try:
-                yield place, parse_json_line(line, place)
-            except ForeshockError as problem:
-                yield place, problem
 
 
 def _plain(path: Path) -> Iterator[Found]:

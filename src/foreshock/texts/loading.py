@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +15,12 @@ from foreshock.errors import ForeshockError, TextError
 from foreshock.texts.schema import Passage, PropensityItem
 
 Row = TypeVar("Row", bound=BaseModel)
+Item = TypeVar("Item")
+Found = tuple[str, dict[str, Any] | TextError]
+"""A row and its place, or the error that it is."""
+
+LONGEST = 50_000_000
+"""Most bytes of a line. A longer one is no text that a model takes, and would fill memory."""
 
 
 def load_passages(path: Path | str) -> list[Passage]:
@@ -44,7 +51,16 @@ def load_propensity_items(path: Path | str) -> list[PropensityItem]:
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row of a table file with its place (`FILE, line 3`), one at a time."""
+    """Each row of a table file with its place (`FILE, line 3`), one at a time.
+
+    Raises:
+        TextError: the file is missing or of another kind, or (when it is reached) a row is none.
+    """
+    return _raised(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[Found]:
+    """The same, where a row that cannot be had comes as the error it is, and the others come all the same."""
     kind = path.suffix.lower()
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if kind not in readers:
@@ -52,6 +68,13 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise TextError(f"{path} does not exist; give the path of a .jsonl, .csv or .parquet file.")
     return readers[kind](path)
+
+
+def _raised(items: Iterator[tuple[str, Item | TextError]]) -> Iterator[tuple[str, Item]]:
+    for place, item in items:
+        if isinstance(item, TextError):
+            raise item
+        yield place, item
 
 
 def parse_row(schema: type[Row], row: dict[str, Any], place: str) -> Row:
@@ -82,37 +105,70 @@ def parse_json_line(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def numbered_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, str]]:
-    """The non-empty lines of a file opened in binary, decoded, each with its place."""
-    for number, raw in enumerate(lines, 1):
+def numbered_lines(lines: IO[bytes], name: str) -> Iterator[tuple[str, str]]:
+    """The non-empty lines of a file opened in binary, decoded, each with its place.
+
+    Raises:
+        TextError: (when it is reached) a line is not UTF-8, or longer than `LONGEST`.
+    """
+    return _raised(each_line(lines, name))
+
+
+def each_line(lines: IO[bytes], name: str) -> Iterator[tuple[str, str | TextError]]:
+    """The same, where a bad line comes as the error it is. No more of a line than `LONGEST` is ever in memory."""
+    for number in itertools.count(1):
         place = f"{name}, line {number}"
+        raw = lines.readline(LONGEST + 1)
+        if not raw:
+            return
+        if len(raw) > LONGEST:
+            while raw and not raw.endswith(b"\n"):
+                raw = lines.readline(LONGEST)
+            yield (
+                place,
+                TextError(f"{place} is longer than {LONGEST / 1e6:.0f} MB; give one text or conversation a line."),
+            )
+            continue
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            raise TextError(f"{place} is not UTF-8 text; save the file as UTF-8.") from None
+            yield place, TextError(f"{place} is not UTF-8 text; save the file as UTF-8.")
+            continue
         if line:
             yield place, line
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jsonl(path: Path) -> Iterator[Found]:
     with open(path, "rb") as lines:
-        for place, line in numbered_lines(lines, str(path)):
-            yield place, parse_json_line(line, place)
+        for place, line in each_line(lines, str(path)):
+            try:
+                yield place, line if isinstance(line, TextError) else parse_json_line(line, place)
+            except TextError as problem:
+                yield place, problem
 
 
-def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv(path: Path) -> Iterator[Found]:
+    csv.field_size_limit(LONGEST)  # Python's own limit, 131,072 characters, is less than a long conversation
     with open(path, encoding="utf-8-sig", newline="") as table:
         reader = csv.DictReader(table)
-        try:
-            for row in reader:
-                if None in row:
-                    raise TextError(f"{path}, line {reader.line_num} has more cells than the header; quote the commas.")
-                yield f"{path}, line {reader.line_num}", row
-        except (csv.Error, UnicodeDecodeError) as problem:
-            raise TextError(f"{path}, line {reader.line_num} is not CSV in UTF-8 ({problem}).") from problem
+        while True:
+            try:
+                row = next(reader, None)
+                place = f"{path}, line {reader.line_num}"
+            except (csv.Error, UnicodeDecodeError) as problem:
+                # What follows cannot be cut into rows any more.
+                place = f"{path}, line {reader.line_num + 1}"
+                yield place, TextError(f"{place} or later is not CSV in UTF-8 ({problem}); the rest is not read.")
+                return
+            if row is None:
+                return
+            if None in row:
+                yield place, TextError(f"{place} has more cells than the header; quote the commas.")
+            else:
+                yield place, row
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: Path) -> Iterator[Found]:
     import polars
 
     try:
