@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from benchmarks.measuring import interleaved, median, save, show
 from foreshock.emotions import core
 from foreshock.model import LanguageModel, open_model
 from foreshock.monitor.calibration import Calibration, calibrate
-from foreshock.monitor.monitor import Monitor
+from foreshock.monitor.monitor import DriftWarning, Monitor
 from foreshock.monitor.rules import parse_rule
 from foreshock.monitor.store import Store
 from foreshock.readings import read
@@ -88,6 +89,7 @@ def generation(
 
         bare()
         watched()
+        warnings.simplefilter("ignore", DriftWarning)  # the same prompt, again and again
         return interleaved({"bare": bare, "watched": watched}, ROUNDS)
 
 
@@ -126,9 +128,8 @@ def memory(model: LanguageModel, vectors: EmotionVectors, rules: Calibration, la
     with Monitor(model, vectors, rules, layers=layers) as monitor:
         tracemalloc.start()
         for start in range(0, LONG[-1], CHUNK):
-            model.anatomy.decoder(
-                input_ids=ids, past_key_values=_Far(start), position_ids=torch.arange(CHUNK)[None], use_cache=False
-            )
+            places = torch.arange(start, start + CHUNK)[None]
+            model.anatomy.decoder(input_ids=ids, past_key_values=_Far(start), position_ids=places, use_cache=False)
             if start + CHUNK in LONG:
                 found.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()

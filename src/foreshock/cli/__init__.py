@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from foreshock.cli import behave, card, doctor, read, steer, study, sweep, write
+from foreshock.cli import behave, bench, calibrate, card, doctor, read, steer, study, sweep, watch, write
 from foreshock.errors import ForeshockError
 
 app = typer.Typer(
@@ -20,8 +20,11 @@ app = typer.Typer(
 )
 app.command()(study.study)
 app.command()(read.read)
+app.command()(calibrate.calibrate)
+app.command()(watch.watch)
 app.command()(steer.steer)
 app.command()(behave.behave)
+app.add_typer(bench.app, name="bench")
 app.command()(sweep.sweep)
 app.command()(write.write)
 app.command()(card.card)

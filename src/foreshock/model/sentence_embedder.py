@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +30,7 @@ def embedder_folder() -> Path | None:
 @torch.inference_mode()
 def embed_sentences(texts: Sequence[str], folder: Path) -> Float[np.ndarray, "text feature"]:
     """Mean of the last hidden states over each text's tokens, at length 1, as the embedder was trained to be used."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
+    tokenizer, model = _opened(folder)
     found = []
     for start in range(0, len(texts), ROWS):
         batch = tokenizer(list(texts[start : start + ROWS]), padding=True, truncation=True, return_tensors="pt")
@@ -38,3 +39,10 @@ def embed_sentences(texts: Sequence[str], folder: Path) -> Float[np.ndarray, "te
         mean = (hidden * mask).sum(1) / mask.sum(1)
         found.append(torch.nn.functional.normalize(mean, dim=1))
     return torch.cat(found).numpy()
+
+
+@cache
+def _opened(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and model, loaded once for a process."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return tokenizer, AutoModel.from_pretrained(folder, trust_remote_code=False).eval()

@@ -44,6 +44,10 @@ class Tracker:
         self._counted = 0
         self._now: list[float] = []
         self._total = np.zeros(len(self._steps))
+        scores = [rule.score for rule in calibration.rules]
+        self._mean, self._spread = (np.array([getattr(s, name) for s in scores]) for name in ("mean", "spread"))
+        self._read: Sequence[str] = ()
+        self._weights = np.zeros((0, len(scores)))
 
     @property
     def means(self) -> Float[np.ndarray, " rule"] | None:
@@ -67,7 +71,10 @@ class Tracker:
             quote: from the number of one of these tokens, from 0, to the text up to and with it.
         """
         inside = np.flatnonzero(counts(content, roles, start, self._calibration.roles))
-        scores = np.stack([rule.score.of(values[inside], emotions) for rule in self._calibration.rules], 1)
+        if emotions is not self._read:
+            self._read = emotions
+            self._weights = np.stack([rule.score.row(emotions) for rule in self._calibration.rules], 1)
+        scores = (values[inside].astype(np.float64) @ self._weights - self._mean) / self._spread
         self._total += scores.sum(0)
         alarms = []
         for token, own in zip(inside.tolist(), scores.tolist(), strict=True):

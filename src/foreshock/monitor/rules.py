@@ -163,6 +163,6 @@ def counts(
     Args:
         start: position of the first of these tokens in the conversation.
     """
-    own = np.array(content, bool)
-    own[: max(0, SKIP - start)] = False
-    return own if watched is None else own & np.isin(np.array(roles), list(watched))
+    own = [said and (watched is None or role in watched) for said, role in zip(content, roles, strict=True)]
+    own[: max(0, SKIP - start)] = [False] * min(len(own), max(0, SKIP - start))
+    return np.array(own, bool)

@@ -44,10 +44,13 @@ class Score:
 
     def of(self, values: Float[np.ndarray, "token emotion"], emotions: Sequence[str]) -> Float[np.ndarray, " token"]:
         """The score of each token. Raises `UnknownEmotion` where an emotion was not read."""
+        return (np.asarray(values, np.float64) @ self.row(emotions) - self.mean) / self.spread
+
+    def row(self, emotions: Sequence[str]) -> Float[np.ndarray, " emotion"]:
+        """The weight of each emotion that was read. Raises `UnknownEmotion` where one with a weight was not."""
         if missing := set(self.weights) - set(emotions):
             raise UnknownEmotion(f"The readings have no {sorted(missing)[0]!r}; they have: {', '.join(emotions)}.")
-        row = np.array([self.weights.get(word, 0.0) for word in emotions])
-        return (np.asarray(values, np.float64) @ row - self.mean) / self.spread
+        return np.array([self.weights.get(word, 0.0) for word in emotions])
 
     def standardised(self, sums: Float[np.ndarray, " token"]) -> Score:
         """The same score with the mean and the spread that its weighted sums have over benign tokens."""

@@ -24,6 +24,7 @@ from foreshock.study.experiments import (
     clusters,
     deflection,
     dose_response,
+    early_warning,
     intensity,
     locality,
     logit_lens,
@@ -65,6 +66,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], list[Finding]]] = {
     "preference-steering": preference_steering.run,
     "propensity": propensity.run,
     "dose-response": dose_response.run,
+    "early-warning": early_warning.run,
 }
 """Every experiment by the name that `--only` knows, in the order of the report."""
 Announce = Callable[[str], None]

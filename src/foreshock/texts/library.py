@@ -9,6 +9,7 @@ from typing import Any
 from foreshock.texts import builtin
 from foreshock.texts.schema import (
     Activity,
+    BenignConversation,
     Binding,
     Deflection,
     Dialogue,
@@ -18,6 +19,7 @@ from foreshock.texts.schema import (
     PropensityItem,
     Scale,
     Scenario,
+    WarningPair,
 )
 
 
@@ -36,6 +38,8 @@ class Library:
     bindings: Sequence[Binding] = ()
     activities: Sequence[Activity] = ()
     propensity: Sequence[PropensityItem] = ()
+    warning_pairs: Sequence[WarningPair] = ()
+    benign: Sequence[BenignConversation] = ()
 
     def to_json(self) -> dict[str, list[Any]]:
         """All texts as plain data, for hashing."""
@@ -55,4 +59,6 @@ def builtin_library(stories: Sequence[Passage] | None = None) -> Library:
         bindings=builtin.bindings(),
         activities=builtin.activities(),
         propensity=builtin.propensity_items(),
+        warning_pairs=builtin.warning_pairs(),
+        benign=builtin.benign_conversations(),
     )

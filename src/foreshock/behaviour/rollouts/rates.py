@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,12 +84,12 @@ def read_rates(*logs: Path | str) -> list[TaskRates]:
     needs_inspect()
     found: dict[tuple[str, str, str], dict[tuple[Span, tuple[tuple[str, float], ...]], list[float]]]
     found = defaultdict(lambda: defaultdict(list))
-    for log in _logs(logs):
+    for log in finished_logs(logs):
         own = steering_of(log)
         steering = own.span if own.steer else "all", tuple(sorted(own.steer.items()))
         for sample in log.samples or []:
-            value, grader = _value(sample)
-            found[_name(log), log.eval.model, grader][steering].append(value)
+            value, grader = verdict_of(sample)
+            found[task_of(log), log.eval.model, grader][steering].append(value)
     if not found:
         raise StudyError(f"There is no finished log of {', '.join(RATED)} in {', '.join(map(str, logs))}.")
     return [
@@ -107,7 +107,13 @@ def steering_of(log: EvalLog) -> Asked:
     return Asked({word: dose for word, dose in own.steer.items() if dose}, own.span)
 
 
-def _logs(paths: tuple[Path | str, ...]) -> list[EvalLog]:
+def finished_logs(paths: Sequence[Path | str]) -> list[EvalLog]:
+    """The logs of rollout tasks that ended well, from files and folders; without messages and events.
+
+    Raises:
+        StudyError: a path does not exist. MissingExtra: Inspect AI is not installed.
+    """
+    needs_inspect()
     from inspect_ai.log import list_eval_logs, read_eval_log
 
     files = []
@@ -116,14 +122,15 @@ def _logs(paths: tuple[Path | str, ...]) -> list[EvalLog]:
             raise StudyError(f"There is no log or folder of logs at {path}.")
         files += [info.name for info in list_eval_logs(str(path))] if path.is_dir() else [str(path)]
     logs = [read_eval_log(file, exclude_fields={"messages", "events", "store", "attachments"}) for file in files]
-    return [log for log in logs if log.status == "success" and _name(log) in RATED]
+    return [log for log in logs if log.status == "success" and task_of(log) in RATED]
 
 
-def _name(log: EvalLog) -> str:
+def task_of(log: EvalLog) -> str:
+    """The task's name without the package it comes from."""
     return log.eval.task.rpartition("/")[2]
 
 
-def _value(sample: EvalSample) -> tuple[float, str]:
+def verdict_of(sample: EvalSample) -> tuple[float, str]:
     """A sample's score, NaN where it has none, and who gave it."""
     score = next(iter((sample.scores or {}).values()), None)
     if score is None:
