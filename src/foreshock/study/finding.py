@@ -61,7 +61,7 @@ class Finding:
     baselines: dict[str, float] = field(default_factory=dict)
     """The same statistic from what could explain it away, shown beside."""
     floor: float | None = None
-    """The same statistic from the model's own word embeddings, where words alone could give it; a claim about
+    """The same statistic from what could give it without the vectors: mostly the model's own word embeddings; a claim about
     the model's layers has to rise above it."""
     experiment: str = ""
     """The experiment it comes from, as `foreshock study --only` calls it."""
@@ -91,7 +91,7 @@ def judge(
     """Three values, for a claim that its statistic is large.
 
     *holds*: the estimate reaches what is worthwhile, its interval lies above the null's mean and above the
-    floor (what word embeddings alone give), and its corrected p is at most `ALPHA`. *does not hold*: the
+    floor (what word embeddings or another baseline give alone), and its corrected p is at most `ALPHA`. *does not hold*: the
     interval lies below what is worthwhile, or the estimate is not above the null's mean. *cannot tell*:
     everything else, and always without interval or null, or where a number is missing.
     """
