@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import uniform_filter1d
+from torch.nn import functional
 
 from foreshock.activations import BLOCK, SKIP
 from foreshock.errors import TextError
 from foreshock.model import LanguageModel, Tokens
+from foreshock.model.stream import Residual
 from foreshock.vectors import EmotionVectors, Readout
 
 if TYPE_CHECKING:
@@ -145,12 +148,12 @@ def read_layers(
         found: dict[int, list[Readings]] = {}
         for batch in model.batches([text.ids for text in block], budget):
             hidden = model.residuals(batch, wanted)
+            values = [_projected(one, hidden[one.layer]) for one in readouts]
             for place, row in enumerate(batch.rows):
                 text = block[row]
                 found[row] = [
-                    Readings(text, one.emotions, one.layer, project(one, own.float().cpu().numpy()))
-                    for one in readouts
-                    for own in [hidden[one.layer][place, : len(text)]]
+                    Readings(text, one.emotions, one.layer, own[place, : len(text)].copy())
+                    for one, own in zip(readouts, values, strict=True)
                 ]
         yield from (found[row] for row in range(len(block)))
 
@@ -167,6 +170,12 @@ def _blocks(texts: Iterable[Tokens]) -> Iterator[list[Tokens]]:
             block, size = [], 0
     if block:
         yield block
+
+
+def _projected(readout: Readout, hidden: Residual) -> Float[np.ndarray, "batch token emotion"]:
+    """In torch, whose threads NumPy's would fight: that took a third of a corpus's time."""
+    W, b = torch.from_numpy(readout.W).to(hidden.device), torch.from_numpy(readout.b).to(hidden.device)
+    return functional.linear(hidden.float(), W, b).cpu().numpy()
 
 
 def project(readout: Readout, residuals: Float[np.ndarray, "token hidden"]) -> Float[np.ndarray, "token emotion"]:

@@ -14,6 +14,7 @@ from inspect_ai.model import get_model
 from inspect_ai.solver import generate
 
 from foreshock.activations import read_passages
+from foreshock.cli.read_input import transcripts
 from foreshock.model.planted import Planted, cue
 from foreshock.monitor.calibration import calibrate
 from foreshock.monitor.rules import Level, Rule
@@ -214,3 +215,8 @@ def test_a_full_disk_leaves_nothing_half_written(vectors: Path, tmp_path: Path) 
     done = subprocess.run([*no_room, *command], capture_output=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2 and b"could not be written" in done.stderr and b"Traceback" not in done.stderr
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_text_longer_than_a_file_name_may_be_is_a_text() -> None:
+    (found,) = transcripts("word " * 80)
+    assert not isinstance(found, Exception) and found.document == ("word " * 80)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from scipy.stats import binomtest
 
 from foreshock.errors import CalibrationError, UnknownEmotion
 from foreshock.model.planted import EMOTIONS, Planted
-from foreshock.monitor.alarms import Tracker, scan
+from foreshock.monitor.alarms import Tracker, line, scan
 from foreshock.monitor.calibration import Calibration, calibrate, needed, threshold
 from foreshock.monitor.checking import check
 from foreshock.monitor.drift import drift
 from foreshock.monitor.hand_over import guard_for
 from foreshock.monitor.rules import NOTHING, Change, Extreme, Level, Rule, parse_rule, peak
 from foreshock.monitor.scores import Score, learned
-from foreshock.monitor.sinks import JsonLines
+from foreshock.monitor.sinks import JsonLines, Terminal
+from foreshock.monitor.store import Alarm
 from foreshock.monitor.watching import Block, Watch
 from foreshock.monitor.webhook import HEADER, Webhook, genuine
 from foreshock.readings import Readings, read
@@ -282,3 +286,11 @@ def test_a_guard_acts_where_the_rule_fires(vectors: EmotionVectors, calibration:
     at[0, EMOTIONS.index("desperate")] = level.above
     assert calibration.rules[0].score.of(at, EMOTIONS)[0] == pytest.approx(calibration.thresholds[0])
     assert level.below < level.above and level.window == 4
+
+
+def test_an_alarm_is_json_and_harmless_in_a_terminal() -> None:
+    alarm = Alarm("\x1b[2Jc", "r", 1.0, NOTHING, 0.5, 3, 1, "assistant", "a\x1b]0;b", datetime.now(UTC))
+    assert json.loads(line(alarm), parse_constant=pytest.fail)["threshold"] is None
+    shown = io.StringIO()
+    Terminal(Console(file=shown))(alarm)
+    assert "\x1b" not in shown.getvalue()

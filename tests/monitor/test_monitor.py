@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import DynamicCache
 
 from foreshock.errors import CalibrationError, MonitorError
 from foreshock.guard import Guard
@@ -170,6 +174,8 @@ def test_an_alarm_ends_its_own_reply_and_no_other(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in (calm, bad)])
 
     def replies(monitor: Monitor | None) -> list[list[int]]:
+        if monitor:
+            monitor.expect([calm, bad])
         out = plant.model.model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=5)
         return [row[width:].tolist() for row in out]
 
@@ -181,9 +187,10 @@ def test_an_alarm_ends_its_own_reply_and_no_other(
     assert stopped[0] == plain[0] and stopped[1][0] == 5
     asked: list[Alarm] = []
     for answer, end in ((True, plain[1]), (False, stopped[1])):
-        with Monitor(plant.model, vectors, everyone, on_alarm=lambda alarm, a=answer: (asked.append(alarm), a)[1]):  # type: ignore[misc]
-            assert replies(None) == [plain[0], end]
-    assert len(asked) == 2 * len(monitor.alarms)
+        asking = Monitor(plant.model, vectors, everyone, on_alarm=lambda alarm, a=answer: (asked.append(alarm), a)[1])  # type: ignore[misc]
+        with asking:
+            assert replies(asking) == [plain[0], end]
+    assert len(asked) == len(monitor.alarms) + 1  # not again once the reply is to end
     assert replies(None) == plain  # and nothing is left
 
 
@@ -206,12 +213,68 @@ def test_an_alarm_hands_over_to_a_guard(plant: Planted, vectors: EmotionVectors,
     guarded = replace(vectors, layers=(1, 2), steering_layer=1)
     guard = Guard(guarded, watch="desperate", above=-50, below=-60, counter={"calm": 0.2}, most=0.4)
     prompt, reply = split(plant.model, talk(plant, 5))
-    with Monitor(plant.model, vectors, touchy, on_alarm=guard):
+    with Monitor(plant.model, vectors, touchy, on_alarm=guard) as monitor:
+        monitor.expect([prompt])
         teacher(plant.model, [prompt], [reply])
         assert guard.actions and guard.actions[0].token == len(prompt)  # from the pass after the alarm's
-    before = len(guard.actions)
+        before = len(guard.actions)
     teacher(plant.model, [prompt], [reply])
     assert len(guard.actions) == before
+
+
+def test_a_guard_takes_over_again_when_the_monitor_is_used_again(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    guarded = replace(vectors, layers=(1, 2), steering_layer=1)
+    guard = Guard(guarded, watch="desperate", above=-50, below=-60, counter={"calm": 0.2}, most=0.4)
+    prompt, reply = split(plant.model, talk(plant, 5))
+    monitor = Monitor(plant.model, vectors, touchy, on_alarm=guard)
+    for _ in range(2):
+        guard.actions.clear()
+        with monitor:
+            teacher(plant.model, [prompt], [reply])
+        assert guard.actions
+
+
+def test_embeddings_without_token_ids_are_read_all_the_same(plant: Planted, vectors: EmotionVectors) -> None:
+    ids = torch.tensor([talk(plant, 5).ids])
+    heard: list[Heard] = []
+    with torch.inference_mode(), Monitor(plant.model, vectors, on_tokens=heard.append):
+        plant.model.model(inputs_embeds=plant.model.model.get_input_embeddings()(ids))
+    assert [len(one) for one in heard] == [ids.shape[1]] and set(heard[0].pieces) == {""}
+
+
+@torch.inference_mode()
+def test_a_prompt_in_chunks_and_a_turn_on_the_old_cache_are_one_conversation(
+    plant: Planted, vectors: EmotionVectors
+) -> None:
+    whole = talk(plant, 3, turns=4)
+    heard: list[Heard] = []
+    ids, cache, cuts = torch.tensor([whole.ids]), None, [0, 5, 20, 21, 22, len(whole)]
+    with Monitor(plant.model, vectors, on_tokens=heard.append, layers=[2]) as monitor:
+        monitor.expect([whole], ["c"])
+        for first, last in itertools.pairwise(cuts):
+            cache = plant.model.model(ids[:, first:last], past_key_values=cache, use_cache=True).past_key_values
+    assert {one.conversation for one in heard} == {"c"}
+    assert [role for one in heard for role in one.roles] == whole.roles
+    (offline,) = read(plant.model, vectors, [whole], 2)
+    assert np.allclose(np.concatenate([one.values[:, 0] for one in heard]), offline.values, atol=1e-4)
+
+
+def test_as_a_logits_processor_it_ends_the_row(plant: Planted, vectors: EmotionVectors, touchy: Calibration) -> None:
+    prompt, reply = split(plant.model, talk(plant, 5))
+    with Monitor(plant.model, vectors, touchy, on_alarm="stop") as monitor:
+        teacher(plant.model, [prompt], [reply])
+        scores = monitor(torch.zeros(1, 1), torch.randn(1, 40))
+    assert scores.argmax() == 5
+
+
+def test_names_that_cannot_be_kept_are_refused(plant: Planted, vectors: EmotionVectors) -> None:
+    prompt, _ = split(plant.model, talk(plant, 5))
+    monitor = Monitor(plant.model, vectors)
+    for names in (["a", "b"], [""], ["x" * 191]):
+        with pytest.raises(MonitorError, match="name"):
+            monitor.expect([prompt], names)
 
 
 def test_a_failing_sink_is_counted_and_the_others_get_the_alarm(
@@ -297,3 +360,117 @@ def test_what_cannot_be_watched_is_said(plant: Planted, vectors: EmotionVectors,
         Monitor(plant.model, vectors, other)
     with pytest.raises(CalibrationError, match="no calibration"):
         Monitor(plant.model, vectors, "nowhere.json")
+
+
+@torch.inference_mode()
+def test_chats_with_caches_of_their_own_are_told_apart(plant: Planted, vectors: EmotionVectors) -> None:
+    """Run in turn, token by token, each on its own cache."""
+    wholes = [talk(plant, 31), talk(plant, 32)]
+    prompts, replies = zip(*(split(plant.model, whole) for whole in wholes), strict=True)
+    heard: list[Heard] = []
+    caches = [DynamicCache(), DynamicCache()]
+    with Monitor(plant.model, vectors, on_tokens=heard.append) as monitor:
+        for name, prompt, cache in zip("ab", prompts, caches, strict=True):
+            monitor.expect([prompt], [name])
+            plant.model.model(torch.tensor([prompt.ids]), past_key_values=cache, use_cache=True)
+        for k in range(max(map(len, replies))):
+            for reply, cache in zip(replies, caches, strict=True):
+                if k < len(reply):
+                    plant.model.model(torch.tensor([[reply[k]]]), past_key_values=cache, use_cache=True)
+    for name, whole in zip("ab", wholes, strict=True):
+        assert [int(id) for one in heard if one.conversation == name for id in one.ids] == whole.ids
+
+
+def test_two_names_are_two_conversations_whatever_they_say(plant: Planted, vectors: EmotionVectors) -> None:
+    prompt, reply = split(plant.model, talk(plant, 5))
+    heard: list[Heard] = []
+    with Monitor(plant.model, vectors, on_tokens=heard.append) as monitor:
+        for name, own in (("alice", []), ("bob", reply)):
+            monitor.expect([prompt], [name])
+            teacher(plant.model, [prompt], [own])
+        teacher(plant.model, [prompt], [reply])  # nor does an unnamed one go on with them
+    length = {name: sum(len(o) for o in heard if o.conversation == name) for name in {o.conversation for o in heard}}
+    assert length["alice"] == len(prompt) and length["bob"] == len(prompt) + len(reply) and len(length) == 3
+
+
+def test_rules_count_the_same_tokens_live_and_offline_also_of_an_unannounced_prompt(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    """Nobody knows which words of it are the template's, so none of them count."""
+    prompt, reply = split(plant.model, talk(plant, 5))
+    with Monitor(plant.model, vectors, touchy) as monitor:
+        teacher(plant.model, [prompt], [reply])
+    assert monitor.alarms[0].token == len(prompt) and monitor.alarms[0].role == "assistant"
+
+
+def test_the_message_after_an_empty_reply_is_heard(plant: Planted, vectors: EmotionVectors) -> None:
+    first = [Turn(role="user", content=TEN)]
+    heard: list[Heard] = []
+    with Monitor(plant.model, vectors, on_tokens=heard.append) as monitor:
+        for turns in (first, [*first, Turn(role="user", content="w90 w91 w92")]):
+            prompt = plant.model.encode_transcript(turns, reply=True)
+            monitor.expect([prompt], ["c"])
+            teacher(plant.model, [prompt], [[5]])
+    said = "".join(piece for one in heard for piece in one.pieces)
+    assert {one.conversation for one in heard} == {"c"} and "w90 w91 w92" in said and said.count("w10") == 1
+
+
+def test_an_alarm_in_an_early_chunk_of_a_prompt_still_ends_the_reply(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    prompt, _ = split(plant.model, talk(plant, 5))
+    with Monitor(plant.model, vectors, touchy, on_alarm="stop") as monitor:
+        monitor.expect([prompt])
+        out = plant.model.model.generate(torch.tensor([prompt.ids]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=6, prefill_chunk_size=16)  # fmt: skip
+    assert monitor.alarms[0].turn == 0 and out[0, len(prompt) :].tolist() == [5]
+
+
+def test_where_the_end_is_forbidden_a_stopped_reply_keeps_its_own_words(
+    plant: Planted, vectors: EmotionVectors, touchy: Calibration
+) -> None:
+    prompt, _ = split(plant.model, talk(plant, 5))
+    given = {"attention_mask": torch.ones(1, len(prompt)), "max_new_tokens": 8, "min_new_tokens": 4, "do_sample": False}
+    bare = plant.model.model.generate(torch.tensor([prompt.ids]), **given)[0].tolist()
+    with Monitor(plant.model, vectors, touchy, on_alarm="stop") as monitor:
+        monitor.expect([prompt])
+        out = plant.model.model.generate(torch.tensor([prompt.ids]), **given)[0].tolist()
+    assert out == [*bare[: len(prompt) + 4], 5]
+
+
+def test_a_static_cache_is_followed(plant: Planted, vectors: EmotionVectors) -> None:
+    prompt, _ = split(plant.model, talk(plant, 5))
+    heard: list[Heard] = []
+    with torch.inference_mode(), Monitor(plant.model, vectors, on_tokens=heard.append):
+        out = plant.model.model.generate(torch.tensor([prompt.ids]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=5, min_new_tokens=5, do_sample=False, cache_implementation="static")  # fmt: skip
+    assert [int(id) for one in heard for id in one.ids] == out[0, :-1].tolist()
+
+
+def test_a_killed_process_that_was_at_rest_loses_nothing(tmp_path: Path) -> None:
+    """The reply is over, the monitor still attached, and nothing runs any more."""
+    script = tmp_path / "rest.py"
+    script.write_text(f"""
+import os, signal, sys, time
+import numpy as np, torch
+from foreshock.model import open_model
+from foreshock.model.planted import EMOTIONS, planted
+from foreshock.monitor.monitor import Monitor
+from foreshock.monitor.store import Store
+from foreshock.vectors import EmotionVectors
+from foreshock.texts import Turn
+plant = planted()
+d = plant.directions
+vectors = EmotionVectors(EMOTIONS, (1,), d[None], np.zeros((1, d.shape[1]), np.float32), np.ones((1, len(d)), np.float32), np.ones(1, np.float32), (np.zeros((0, d.shape[1]), np.float32),), 1, manifest={{"model": {{"fingerprint": plant.model.fingerprint}}}})
+store = Store.open({str(tmp_path / "kept.db")!r})
+monitor = Monitor(plant.model, vectors, store=store)
+monitor.attach()
+prompt = plant.model.encode_transcript([Turn(role="user", content="w1 w2 w3")], reply=True)
+monitor.expect([prompt], ["c"])
+plant.model.model.generate(torch.tensor([prompt.ids]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=8, min_new_tokens=8)
+time.sleep(1.5)
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    subprocess.run([sys.executable, script], check=False, stderr=subprocess.DEVNULL)
+    with Store.open(tmp_path / "kept.db") as store:
+        kept = store.conversation("c")
+    assert kept and [message.role for message in kept.messages] == ["user", "assistant"]
+    assert sum(len(block.spans) for block in kept.readings if block.turn == 1) == 7  # the last token is never run over

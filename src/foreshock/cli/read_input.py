@@ -47,7 +47,7 @@ def _rows(source: str) -> Iterable[Row]:
     if source == "-":
         return _standard_input(sys.stdin.buffer)
     path, kind = Path(source), Path(source).suffix.lower()
-    there = len(source) < 4096 and path.exists()
+    there = _is_there(path)
     if not there and (" " in source or kind not in TABLES | PLAIN | {".json", ".eval"}):
         return [("the text", {"text": source})]
     if not there:
@@ -59,6 +59,14 @@ def _rows(source: str) -> Iterable[Row]:
     if kind == ".json":
         return [(source, _json(path))]
     return [(source, {"text": path.read_text(encoding="utf-8", errors="replace")})]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; a long text is no name of one, which some systems answer with an error."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _standard_input(lines: IO[bytes]) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foreshock.cli.options import Device, Dtype, DtypeOption, dose, found_vectors, opened, printable
-from foreshock.errors import CalibrationError, ForeshockError, OutputError
+from foreshock.errors import CalibrationError, ForeshockError, OutputError, SteeringError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,6 +115,10 @@ def watch(
     vectors.readout(None, [*([word] if word else []), *doses])  # mistakes, before the model is opened
     beside = path.parent / "rules.json"
     found = Calibration.load(rules or beside) if rules or beside.is_file() else None
+    if guard and on_alarm != OnAlarmOption.note:
+        raise SteeringError(
+            "A guard goes on with the reply, so --guard does not go together with --on-alarm; give one."
+        )
     counter = _guard(guard, found, vectors)
     if webhook and not os.environ.get(SECRET):
         raise OutputError(f"A webhook signs what it posts; set {SECRET} to a secret that its receiver knows too.")
@@ -240,7 +244,7 @@ def _lines(console: Console) -> Iterator[str]:
     """Messages, one a line, without those that are empty."""
     while True:
         try:
-            line = console.input("[bold cyan]you ›[/] ") if sys.stdin.isatty() else sys.stdin.readline()
+            line = console.input("[bold cyan]you ›[/] ") if sys.stdin.isatty() else _piped()
         except (EOFError, KeyboardInterrupt):
             return
         if not line and not sys.stdin.isatty():
@@ -252,10 +256,16 @@ def _lines(console: Console) -> Iterator[str]:
             yield line.encode("utf-8", "replace").decode().strip()
 
 
+def _piped() -> str:
+    return sys.stdin.buffer.readline().decode("utf-8", "replace")
+
+
 def _greet(console: Console, model: LanguageModel, layer: int, rules: Calibration | None) -> None:
-    console.print(f"[bold]{model.name}[/], layer {layer}. [dim]/help for commands, Ctrl-D ends.[/]")
+    from rich.markup import escape
+
+    console.print(f"[bold]{escape(model.name)}[/], layer {layer}. [dim]/help for commands, Ctrl-D ends.[/]")
     if rules:
-        words = ", ".join(rule.name for rule in rules.rules)
+        words = escape(", ".join(rule.name for rule in rules.rules))
         console.print(
             f"[dim]{len(rules.rules)} rules ({words}), at most {rules.alpha:g} of benign conversations alarmed.[/]"
         )

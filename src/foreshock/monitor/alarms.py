@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from foreshock.monitor.calibration import Calibration
-from foreshock.monitor.rules import counts
+from foreshock.monitor.rules import NOTHING, counts
 from foreshock.monitor.store.records import Alarm
 from foreshock.readings import Readings
 
@@ -24,8 +24,9 @@ COOL_DOWN = 64
 
 
 def line(alarm: Alarm) -> str:
-    """An alarm as one line of ASCII JSON."""
-    return json.dumps(asdict(alarm) | {"at": alarm.at.isoformat()})
+    """An alarm as one line of ASCII JSON; null stands for a threshold that everything passes."""
+    record = asdict(alarm) | {"at": alarm.at.isoformat()}
+    return json.dumps(record | ({"threshold": None} if alarm.threshold == NOTHING else {}), allow_nan=False)
 
 
 class Tracker:
@@ -96,7 +97,7 @@ class Tracker:
             if statistic > limit and self._armed[k] and self._counted - self._fired[k] >= self._cool_down:
                 firing.append(k)
                 self._armed[k], self._fired[k] = False, self._counted
-            elif statistic < limit - FALL * abs(limit):
+            elif statistic <= limit - FALL * abs(limit):
                 self._armed[k] = True
         return firing
 

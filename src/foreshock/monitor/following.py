@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,12 +24,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from tokenizers.decoders import DecodeStream
 
+from foreshock.errors import MonitorError
 from foreshock.model import LanguageModel, Tokens
 from foreshock.monitor.alarms import AROUND
 from foreshock.monitor.watching import Block
 
 KEPT = 1000
 """Conversations that are remembered, so that a later prompt can go on with them; the longest unheard are dropped."""
+LONGEST_NAME = 190
+"""Characters; a store keeps ten more, for the number that tells two of one name apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,15 @@ class Conversation:
     length: int = 0
     """Tokens heard."""
     announced: Tokens | None = None
+    """The prompt, until it was heard."""
+    named: bool = False
     turn: int = -1
+    said: int = -1
+    """The last turn that has words."""
     role: str = ""
     tail: str = ""
+    entered: bool = False
+    """It has just been taken up, and nothing of this pass was heard yet."""
     ended: bool = False
     """The reply is over; what a batch still runs in its row is filling."""
     stopped: bool = False
@@ -95,38 +105,71 @@ class Following:
         self._filling = [*self.ends, tokenizer.pad_token_id or 0]
         self.rows: dict[int, Conversation] = {}
         """Row of the running batch → its conversation."""
+        self._batches: list[tuple[weakref.ref[object] | None, dict[int, Conversation]]] = []
+        """Batches that may go on, by their caches; None for one whose cache is not known."""
         self.known: OrderedDict[str, Conversation] = OrderedDict()
         """The newest heard last."""
         self._announced: deque[tuple[str | None, Tokens]] = deque(maxlen=KEPT)
 
     def expect(self, prompts: Sequence[Tokens], names: Sequence[str] | None = None) -> None:
-        """Announce prompts that are about to run, in the order of their rows, with names for their conversations."""
+        """Announce prompts that are about to run, in the order of their rows, with names for their conversations.
+
+        Raises:
+            MonitorError: names of another number than the prompts, an empty one, or one of over 190 characters.
+        """
+        if names is not None and len(names) != len(prompts):
+            raise MonitorError(
+                f"{len(prompts)} prompts were announced with {len(names)} names; give each a name, or none."
+            )
+        if wrong := [name for name in names or [] if not 1 <= len(name) <= LONGEST_NAME]:
+            raise MonitorError(f"A conversation's name has 1 to {LONGEST_NAME} characters; one has {len(wrong[0])}.")
         self._announced.extend(zip(names if names else [None] * len(prompts), prompts, strict=True))
 
     def heard(self, blocks: Sequence[Block]) -> list[Heard]:
         """What is new in a pass, a conversation each; rows in which nothing is new are left out."""
-        fresh = [block.row for block in blocks if block.start == 0]
-        if len(fresh) == len(blocks):
-            self.rows.clear()
-        for row in fresh:
-            self.rows.pop(row, None)
+        if not blocks:
+            return []
+        self.rows = self._batch(blocks)
         found = []
         for block in blocks:
             current = self.rows.get(block.row)
             if current and current.ended and np.isin(block.ids, self._filling).all():
                 continue
-            conversation = current if current and block.start <= current.length else self._entered(block)
-            if (own := self._new(conversation, block)) is not None:
+            if current is None or block.start != current.length:
+                current = self._entered(block)
+            elif len(block.ids) > 1 and current.announced is None:
+                current.announced = self._announcement(block)[1]
+            if (own := self._new(current, block)) is not None:
                 found.append(own)
         return found
+
+    def _batch(self, blocks: Sequence[Block]) -> dict[int, Conversation]:
+        """The rows of the batch that the pass belongs to: known by its cache, or begun by this pass."""
+        cache = blocks[0].cache
+        self._batches = [(ref, rows) for ref, rows in self._batches if ref is None or ref() is not None][-KEPT:]
+        if all(block.start == 0 for block in blocks):
+            rows: dict[int, Conversation] = {}
+        else:
+            same = (rows for ref, rows in self._batches if ref is not None and ref() is cache)
+            # A loop's first pass may have had no cache to give: the model made it.
+            without = (rows for ref, rows in self._batches if ref is None)
+            rows = next(itertools.chain(same, without), {})
+        self._batches = [
+            (ref, old) for ref, old in self._batches if ref is not None and ref() is not cache and old is not rows
+        ]
+        self._batches.append((None if cache is None else weakref.ref(cache), rows))
+        for block in blocks:
+            if block.start == 0:
+                rows.pop(block.row, None)
+        return rows
 
     def _entered(self, block: Block) -> Conversation:
         """The conversation that a row takes up: one that was heard before, or a new one."""
         name, announced = self._announcement(block)
-        found = self._named(name, announced) if name in self.known and announced else self._goes_on(block)
-        if found is None or found in self.rows.values():
-            found = Conversation(self._unused(name), length=block.start)
-        found.announced = announced
+        found = self._goes_on(block) if name is None else self._named(name, announced)
+        if found is None:
+            found = Conversation(self._unused(name), length=block.start, named=name is not None)
+        found.announced, found.entered = announced, True
         self.rows[block.row] = self.known[found.id] = found
         self.known.move_to_end(found.id)
         while len(self.known) > KEPT:
@@ -140,30 +183,36 @@ class Following:
         return name if name not in self.known else next(id for id in numbered if id not in self.known)
 
     def _announcement(self, block: Block) -> tuple[str | None, Tokens | None]:
-        for place, (name, tokens) in enumerate(self._announced):
-            if block.start == 0 and tokens.ids[: len(block.ids)] == block.ids.tolist():
-                del self._announced[place]
-                return name, tokens
+        """The announced prompt that the block is, or is a part of; a whole one is preferred."""
+        end = block.start + len(block.ids)
+        ids = block.ids.tolist()
+        fitting = [one for one in self._announced if one[1].ids[block.start : end] == ids]
+        whole = [one for one in fitting if len(one[1]) == end]
+        for found in (whole or fitting)[:1]:
+            self._announced = deque((one for one in self._announced if one is not found), maxlen=KEPT)
+            return found
         return None, None
 
-    def _named(self, name: str | None, announced: Tokens) -> Conversation | None:
+    def _named(self, name: str, announced: Tokens | None) -> Conversation | None:
         """The conversation of that name, set to where its next turn begins; None where there is no next turn.
 
         Chat templates leave out reasoning and tokenizers cut a sampled reply otherwise, so turns are counted, not tokens.
         """
-        known = self.known[str(name)]
-        later = (place for place, turn in enumerate(announced.turns) if turn > known.turn)
+        known = self.known.get(name)
+        if known is None or announced is None or known in self.rows.values():
+            return None
+        later = (place for place, turn in enumerate(announced.turns) if turn > known.said)
         if (start := next(later, None)) is None:
             return None
         known.length, known.digest = start, hashlib.blake2b(_bytes(np.array(announced.ids[:start])))
         return known
 
     def _goes_on(self, block: Block) -> Conversation | None:
-        """The longest conversation of no other row that the block begins with, token for token."""
+        """The longest unnamed conversation of no other row that the block begins with, token for token."""
         if block.start:
             return None
         taken = {row.id for row in self.rows.values()}
-        free = [known for known in self.known.values() if known.id not in taken and known.length]
+        free = [one for one in self.known.values() if one.id not in taken and one.length and not one.named]
         lengths = sorted({known.length for known in free if known.length <= len(block.ids)})
         digest, done, by_length = hashlib.blake2b(), 0, {}
         for length in lengths:
@@ -177,21 +226,23 @@ class Following:
         """The tokens of the block that were not heard before; takes them into the conversation."""
         skipped = conversation.length - block.start
         ids, values = block.ids[skipped:], block.values[skipped:]
-        if conversation.ended and np.isin(ids, self._filling).all():  # true of no ids, too
-            return None
-        if not len(ids):
+        if not len(ids) or (conversation.ended and np.isin(ids, self._filling).all()):
             return None
         before, start = conversation.tail, conversation.length
         known = conversation.announced
         written = len(ids) == 1 and start >= (1 if known is None else len(known))
-        pieces = [conversation.stream.step(self._backend, int(id)) or "" for id in ids]
+        if not written and (conversation.entered or conversation.ended):
+            conversation.stopped = False  # another turn; a further chunk of the same prompt is none
+        pieces = [(conversation.stream.step(self._backend, int(id)) or "") if id >= 0 else "" for id in ids]
         roles, turns, content = self._said(conversation, ids, written)
         conversation.length += len(ids)
         conversation.digest.update(_bytes(ids))
         conversation.role, conversation.turn = roles[-1], turns[-1]
+        conversation.said = max([conversation.said, *(turn for turn, own in zip(turns, content, strict=True) if own)])
         conversation.tail = (before + "".join(pieces))[-AROUND:]
-        conversation.ended = written and int(ids[-1]) in self.ends
-        conversation.stopped = conversation.stopped and written
+        conversation.ended, conversation.entered = written and int(ids[-1]) in self.ends, False
+        if known is not None and conversation.length >= len(known):
+            conversation.announced = None
         return Heard(conversation.id, block.row, start, ids, pieces, roles, turns, content, values, before)
 
     def _said(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
+import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -40,29 +42,43 @@ class Keeper:
         self._layers, self._emotions = layers, emotions
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
         """Conversations that the store has, with their running message; the longest unheard are dropped."""
-        self._due = time.monotonic() + EVERY
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Within the context what was gathered is handed over in time, also while the model rests."""
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.wait(EVERY):
+                self.flush()
+
+        thread = threading.Thread(target=run, name="foreshock-keeper", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.flush()
 
     def take(self, heard: Heard) -> None:
         """Remember the words and readings of a pass."""
-        for k in range(len(heard)):
-            if heard.content[k]:
-                self._add(heard, k)
+        with self._lock:
+            for k in range(len(heard)):
+                if heard.content[k]:
+                    self._add(heard, k)
 
     def alarm(self, alarm: Alarm) -> None:
         """A sink: what the alarm is about is handed over first, then the alarm, at once."""
         self.flush()
         self._store.add(alarm)
 
-    def flush_if_due(self) -> None:
-        """Hand over what has gathered, if the last time was long enough ago."""
-        if time.monotonic() >= self._due:
-            self.flush()
-
     def flush(self) -> None:
         """Hand over what has gathered. Turns that are still running stay open."""
-        self._due = time.monotonic() + EVERY
-        for conversation in list(self._turns):
-            self._hand_over(conversation)
+        with self._lock:
+            for conversation in list(self._turns):
+                self._hand_over(conversation)
 
     def _add(self, heard: Heard, k: int) -> None:
         turn = self._turns.get(heard.conversation)

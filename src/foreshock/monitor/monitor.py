@@ -41,6 +41,8 @@ from foreshock.vectors import EmotionVectors
 Review = Callable[[Alarm], bool]
 """Looks at an alarm while the model waits; True lets the reply go on, False ends it."""
 OnAlarm = Literal["note", "stop"] | Guard | Review
+SURE = 1000.0
+"""Added to the highest logit for the end of a stopped reply: certain at any temperature up to 100."""
 NEWEST = 1000
 """Alarms that are remembered."""
 _log = logging.getLogger(__name__)
@@ -100,9 +102,9 @@ class Monitor:
         if on_alarm != "note" and not isinstance(on_alarm, Guard) and not self.following.ends:
             raise MonitorError(f"{model.name} has no token that ends a reply, so alarms cannot stop it; use 'note'.")
         self._trackers: OrderedDict[str, Tracker] = OrderedDict()
-        self._look = LEAST
+        self._begun, self._look = 0, LEAST
         """Conversations at which drift is looked at next."""
-        self._hand_over = False
+        self._guarding: Literal["no", "next pass", "yes"] = "no"
         self._attached: contextlib.ExitStack | None = None
         self.alarms: deque[Alarm] = deque(maxlen=NEWEST)
         """The newest alarms, in order."""
@@ -127,6 +129,9 @@ class Monitor:
 
         Args:
             names: of their conversations; a name that was heard before goes on with that conversation.
+
+        Raises:
+            MonitorError: names of another number than the prompts, an empty one, or one of over 190 characters.
         """
         self.following.expect(prompts, names)
 
@@ -143,15 +148,15 @@ class Monitor:
             stack.enter_context(self._watch.on(self._take))
             handle = self._model.model.register_forward_hook(self._after)
             stack.callback(handle.remove)
+            if self._keeper:
+                stack.enter_context(self._keeper.running())
             self._attached = stack.pop_all()
 
     def detach(self) -> None:
         """Stop reading and hand to the store what it has not got yet."""
         if self._attached:
-            attached, self._attached, self._hand_over = self._attached, None, False
+            attached, self._attached, self._guarding = self._attached, None, "no"
             attached.close()
-        if self._keeper:
-            self._keeper.flush()
 
     def __enter__(self) -> Self:
         self.attach()
@@ -168,7 +173,7 @@ class Monitor:
         scores: Float[Tensor, "batch vocabulary"],
     ) -> Float[Tensor, "batch vocabulary"]:
         """The scores, with nothing but the end left in rows whose reply is to end."""
-        return self._ended(scores)
+        return self._ended(scores.clone())
 
     def _take(self, blocks: list[Block]) -> None:
         for heard in self.following.heard(blocks):
@@ -178,8 +183,6 @@ class Monitor:
                 self._on_tokens(heard)
             for alarm in self._tracked(heard):
                 self._raise(alarm, heard.row)
-        if self._keeper:
-            self._keeper.flush_if_due()
 
     def _tracked(self, heard: Heard) -> list[Alarm]:
         if self.rules is None:
@@ -192,11 +195,14 @@ class Monitor:
         while len(self._trackers) > KEPT:
             self._trackers.popitem(last=False)
         values = heard.values[:, self.layers.index(self.rules.layer)]
-        return tracker.feed(heard.start, values, self.emotions, heard.content, heard.roles, heard.turns, heard.quote)
+        # Of a prompt that was not announced nobody knows which words are the template's, so none of them count.
+        counted = [own and role != "prompt" for own, role in zip(heard.content, heard.roles, strict=True)]
+        return tracker.feed(heard.start, values, self.emotions, counted, heard.roles, heard.turns, heard.quote)
 
     def _watch_drift(self) -> None:
         """Looked at seldom, at twice as many conversations each time: many looks would find something by chance."""
-        if len(self._trackers) < self._look:
+        self._begun += 1
+        if self._begun <= self._look:
             return
         self._look *= 2
         if (found := self.drift()) and found.warned:
@@ -215,25 +221,27 @@ class Monitor:
             except Exception:
                 self.failed += 1
                 _log.exception("An alarm sink failed; the others have the alarm.")
+        conversation = self.following.rows[row]
         if isinstance(self._on_alarm, Guard):
-            self._hand_over = True
-        elif self._on_alarm == "stop" or (callable(self._on_alarm) and not self._on_alarm(alarm)):
-            self.following.rows[row].stopped = True
+            self._guarding = "next pass" if self._guarding == "no" else self._guarding
+        elif callable(self._on_alarm):
+            conversation.stopped = conversation.stopped or not self._on_alarm(alarm)
+        else:
+            conversation.stopped = conversation.stopped or self._on_alarm == "stop"
 
     def _after(self, _module: Any, _args: Any, output: Any) -> None:
         """Once a pass is over: end replies, or let the guard take over from the next pass on."""
-        if self._hand_over and isinstance(self._on_alarm, Guard) and self._attached:
+        if self._guarding == "next pass" and isinstance(self._on_alarm, Guard) and self._attached:
             self._attached.enter_context(self._on_alarm.on(self._model))
-            self._hand_over, self._on_alarm = False, "note"
-        logits = getattr(output, "logits", None)
+            self._guarding = "yes"
+        logits = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
         if logits is not None:
             self._ended(logits[:, -1])
 
     @torch.no_grad()
     def _ended(self, scores: Float[Tensor, "batch vocabulary"]) -> Float[Tensor, "batch vocabulary"]:
-        """Changed in place."""
+        """Changed in place. The end is made likelier than all else, so that where it is forbidden the model's words stay."""
         for row, conversation in self.following.rows.items():
             if conversation.stopped and row < len(scores):
-                scores[row] = torch.finfo(scores.dtype).min
-                scores[row, self.following.ends[0]] = 0
+                scores[row, self.following.ends[0]] = scores[row].max() + SURE
         return scores

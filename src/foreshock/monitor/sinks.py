@@ -48,6 +48,9 @@ class Terminal:
         """Print two lines."""
         head = f"⚠ {alarm.rule} {alarm.score:.2f} > {alarm.threshold:.2f}, p = {alarm.p:.3g}"
         where = f" · conversation {alarm.conversation}, {alarm.role}, turn {alarm.turn}, token {alarm.token}"
-        quoted = "".join(letter if letter.isprintable() else "·" for letter in alarm.text)
-        self._console.print(Text(head, "bold red") + Text(where, "dim"))
-        self._console.print(Text(f"  … {quoted}"))
+        self._console.print(Text(_harmless(head), "bold red") + Text(_harmless(where), "dim"))
+        self._console.print(Text(f"  … {_harmless(alarm.text)}"))
+
+
+def _harmless(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "·" for letter in text)

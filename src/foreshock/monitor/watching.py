@@ -40,6 +40,8 @@ class Block:
     ids: Int[np.ndarray, " token"]
     values: Float[np.ndarray, "token layer emotion"]
     """In the unit of `foreshock.readings`: standard deviations of the passages the vectors were fitted on."""
+    cache: object | None = None
+    """The key-value cache that the pass was given; it tells batches that run in turn apart."""
 
 
 class Watch:
@@ -99,12 +101,13 @@ class _Pass:
     ) -> None:
         self.layers, self.maps, self.places, self.take = layers, list(maps), places, take
         self.ids: Tensor | None = None
-        self.mask: Tensor | None = None
+        self.mask: Any = None
+        self.cache: object | None = None
         self.found: list[Float[Tensor, "batch token emotion"]] = []
 
     def begin(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.ids = kwargs.get("input_ids", args[0] if args else None)
-        self.mask = kwargs.get("attention_mask")
+        self.mask, self.cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
         self.found = []
 
     def reader(self, k: int) -> Reader:
@@ -123,13 +126,13 @@ class _Pass:
         values = torch.stack([found.to(last.device) for found in self.found], 2).cpu().numpy()
         positions = self.places.positions.cpu()
         real = positions >= 0
-        if self.mask is not None and self.mask.ndim == 2:
+        if isinstance(self.mask, Tensor) and self.mask.ndim == 2:  # a static cache comes with ready-made masks
             real &= self.mask[:, -positions.shape[1] :].cpu().bool()  # what is padded on the right
         ids = torch.full_like(positions, NO_ID) if self.ids is None else self.ids.cpu()
         for row, own in enumerate(real):
             if own.any():
                 inside = own.numpy()
-                block = Block(row, int(positions[row, own][0]), ids[row, own].numpy(), values[row, inside])
+                block = Block(row, int(positions[row, own][0]), ids[row, own].numpy(), values[row, inside], self.cache)
                 if not np.isfinite(block.values).all():
                     for k, layer in enumerate(self.layers):
                         check_finite(torch.from_numpy(block.values[:, k]), layer)

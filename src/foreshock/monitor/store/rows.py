@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,10 +93,15 @@ def _packed_readings(block: ReadingBlock) -> dict[str, Any]:
         "conversation": _id(block.conversation),
         "turn": int(block.turn),
         "layer": int(block.layer),
-        "emotions": json.dumps([clean(each) for each in block.emotions], ensure_ascii=False),
+        "emotions": _listed(tuple(block.emotions)),
         "values": np.clip(values, -_LARGEST, _LARGEST).astype("<f2").tobytes(),
         "spans": spans.tobytes(),
     }
+
+
+@lru_cache(64)  # the same emotions, several times a second
+def _listed(emotions: tuple[str, ...]) -> str:
+    return json.dumps([clean(each) for each in emotions], ensure_ascii=False)
 
 
 def _id(text: str) -> str:
