@@ -10,6 +10,7 @@ import sys
 import tempfile
 import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -124,14 +125,24 @@ def memory(model: LanguageModel, vectors: EmotionVectors, rules: Calibration, la
     Each chunk stands at its place in the conversation, but attends to nothing before it: the model's own cache, which
     grows, is left out.
     """
-    ids = torch.arange(CHUNK)[None] % 40_000 + 1_000
-    found = []
-    with Monitor(model, vectors, rules, layers=layers) as monitor:
-        tracemalloc.start(5)
-        for start in range(0, LONG[-1], CHUNK):
-            places = torch.arange(start, start + CHUNK)[None]
-            model.anatomy.decoder(input_ids=ids, past_key_values=_Far(start), position_ids=places, use_cache=False)
-            if start + CHUNK in LONG:
+    words = model.encode("They waited for the boat, and nobody said a word about it. " * 2 * CHUNK)
+    chunk = words.ids[:CHUNK]
+    first = replace(
+        words, **{name: getattr(words, name)[:CHUNK] for name in ("ids", "spans", "roles", "turns", "content")}
+    )
+    found, cache = [], _Far()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Store.open(Path(folder) / "kept.db") as store,
+        Monitor(model, vectors, rules, layers=layers, store=store) as monitor,
+    ):
+        monitor.expect([first], ["long"])
+        tracemalloc.start()
+        for cache.start in range(0, LONG[-1], CHUNK):
+            places = torch.arange(cache.start, cache.start + CHUNK)[None]
+            model.anatomy.decoder(torch.tensor([chunk]), past_key_values=cache, position_ids=places, use_cache=False)
+            if cache.start + CHUNK in LONG:
+                store.flush()
                 found.append(_held())
         tracemalloc.stop()
         assert [one.length for one in monitor.following.known.values()] == [LONG[-1]]
@@ -141,16 +152,14 @@ def memory(model: LanguageModel, vectors: EmotionVectors, rules: Calibration, la
 def _held() -> int:
     """Bytes that Foreshock's own code has allocated and still holds."""
     gc.collect()
-    ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/foreshock/*", all_frames=True)])
+    ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/foreshock/*")])
     return sum(trace.size for trace in ours.traces)
 
 
 class _Far(DynamicCache):
-    """An empty cache that says it holds the tokens before."""
+    """An empty cache that says it holds the `start` tokens before."""
 
-    def __init__(self, start: int) -> None:
-        super().__init__()
-        self.start = start
+    start = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
         """Tokens before."""

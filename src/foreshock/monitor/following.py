@@ -31,6 +31,7 @@ from foreshock.monitor.watching import Block
 
 KEPT = 1000
 """Conversations that are remembered, so that a later prompt can go on with them; the longest unheard are dropped."""
+WITHHELD = 32
 LONGEST_NAME = 190
 """Characters; a store keeps ten more, for the number that tells two of one name apart."""
 
@@ -84,6 +85,8 @@ class Conversation:
     """The reply is over; what a batch still runs in its row is filling."""
     stopped: bool = False
     """The reply is to end now."""
+    withheld: int = 0
+    """Tokens that the stream holds back, for a character that is not whole yet."""
     digest: Any = field(default_factory=hashlib.blake2b)
     stream: DecodeStream = field(default_factory=lambda: DecodeStream(skip_special_tokens=False))
 
@@ -233,7 +236,7 @@ class Following:
         written = len(ids) == 1 and start >= (1 if known is None else len(known))
         if not written and (conversation.entered or conversation.ended):
             conversation.stopped = False  # another turn; a further chunk of the same prompt is none
-        pieces = [(conversation.stream.step(self._backend, int(id)) or "") if id >= 0 else "" for id in ids]
+        pieces = [self._piece(conversation, int(id)) for id in ids]
         roles, turns, content = self._said(conversation, ids, written)
         conversation.length += len(ids)
         conversation.digest.update(_bytes(ids))
@@ -244,6 +247,16 @@ class Following:
         if known is not None and conversation.length >= len(known):
             conversation.announced = None
         return Heard(conversation.id, block.row, start, ids, pieces, roles, turns, content, values, before)
+
+    def _piece(self, conversation: Conversation, id: int) -> str:
+        """What a token adds to the text; nothing where there is none, or where it is a part of a character."""
+        if id < 0:
+            return ""
+        if conversation.withheld == WITHHELD:  # bytes that become no character would be tried again at each token
+            conversation.stream, conversation.withheld = DecodeStream(skip_special_tokens=False), 0
+        piece = conversation.stream.step(self._backend, id)
+        conversation.withheld = conversation.withheld + 1 if piece is None else 0
+        return piece or ""
 
     def _said(
         self, conversation: Conversation, ids: Int[np.ndarray, " token"], written: bool

@@ -64,8 +64,7 @@ def _rows(path: Path) -> Iterator[Found]:
             if isinstance(sample, Exception):
                 yield place, TextError(f"{place} cannot be read ({sample}); run it again, or leave it out.")
             else:
-                messages = [_message(message) for message in sample.messages]
-                yield place, {"id": f"{sample.id}", "model": log.eval.model, "messages": messages}
+                yield place, _row(sample, log.eval.model, place)
     except Exception as problem:  # whatever a damaged archive or a schema of another age makes of Inspect's reader
         said = str(problem).strip().splitlines()
         yield str(path), TextError(f"{path} is no Inspect log that can be read ({said[0] if said else problem!r}).")
@@ -87,6 +86,13 @@ def _one_by_one(path: Path) -> Iterator[tuple[str, EvalSample | Exception]]:
 
 def _place(path: Path, sample: str | int, epoch: int) -> str:
     return f"{path}, sample {sample}, epoch {epoch}"
+
+
+def _row(sample: EvalSample, model: str, place: str) -> dict[str, Any] | TextError:
+    try:
+        return {"id": f"{sample.id}", "model": model, "messages": [_message(message) for message in sample.messages]}
+    except (AttributeError, TypeError, ValueError) as problem:
+        return TextError(f"{place} cannot be read ({problem}); leave it out.")
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
