@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, opened, printable
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened, printable
 from foreshock.cli.read_input import transcripts
 from foreshock.errors import CalibrationError, ForeshockError, TextError
 
@@ -27,14 +27,7 @@ BUILTIN = "builtin"
 
 
 def calibrate(
-    study: Annotated[
-        str,
-        typer.Argument(
-            help="A study's folder, its vectors.safetensors, or a model whose study lies in study/MODEL; "
-            "`embedded` for the embedded one.",
-            show_default=False,
-        ),
-    ],
+    study: StudyName,
     benign: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -79,10 +72,7 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(help="Where to; left out: rules.json beside the vectors.", show_default=False)
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
-    ] = None,
+    model: Elsewhere = None,
     seed: Annotated[int, typer.Option(help="Draws the share that scores are standardised on.", min=0)] = 0,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,

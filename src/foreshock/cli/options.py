@@ -34,6 +34,18 @@ Model = Annotated[
         help="Hub name, folder or .gguf file; left out: the embedded SmolLM2-135M-Instruct.", show_default=False
     ),
 ]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study's folder, its vectors.safetensors, or a model whose study lies in study/MODEL; "
+        "`embedded` for the embedded one.",
+        show_default=False,
+    ),
+]
+Elsewhere = Annotated[
+    str | None,
+    typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
+]
 DtypeOption = Annotated[Dtype, typer.Option(help="Number format; auto is bfloat16 where the hardware has it.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; left out: the first there is.", show_default=False)]
 

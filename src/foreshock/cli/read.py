@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foreshock.cli import read_output
-from foreshock.cli.options import Device, Dtype, DtypeOption, numbers, opened, printable
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, numbers, opened, printable
 from foreshock.cli.read_input import transcripts
 from foreshock.cli.read_output import Read, Take
 from foreshock.errors import ForeshockError, OutputError, TextError, VectorsError
@@ -37,10 +37,7 @@ def read(
         ),
     ] = "-",
     vectors: Annotated[Path, typer.Option(help="A study's vectors.safetensors.")] = DEFAULT_VECTORS,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
-    ] = None,
+    model: Elsewhere = None,
     layer: Annotated[
         str | None,
         typer.Option(help="Layers to read at, e.g. 12,15,20; left out: the reading layer.", show_default=False),

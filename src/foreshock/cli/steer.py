@@ -14,6 +14,8 @@ from foreshock.cli.options import (
     Device,
     Dtype,
     DtypeOption,
+    Elsewhere,
+    StudyName,
     dose,
     found_vectors,
     numbers,
@@ -32,14 +34,7 @@ ROWS = 64
 
 
 def steer(
-    study: Annotated[
-        str,
-        typer.Argument(
-            help="A study's folder, its vectors.safetensors, or a model whose study lies in study/MODEL; "
-            "`embedded` for the embedded one.",
-            show_default=False,
-        ),
-    ],
+    study: StudyName,
     prompt: Annotated[
         str, typer.Argument(help="The message to the model; `-` reads standard input.", show_default=False)
     ],
@@ -79,10 +74,7 @@ def steer(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, else sampled.", min=0.0)] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="A list with one JSON object a strength.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
-    ] = None,
+    model: Elsewhere = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, opened, printable
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, opened, printable
 
 SHOWN = 12
 """Emotions whose best passage is printed; the page has all."""
@@ -25,10 +25,7 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; left out: sweep/CORPUS.", show_default=False)
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
-    ] = None,
+    model: Elsewhere = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
 ) -> None:

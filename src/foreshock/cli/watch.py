@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, dose, found_vectors, opened, printable
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, dose, found_vectors, opened, printable
 from foreshock.errors import CalibrationError, ForeshockError, OutputError, SteeringError
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def watch(
     most: Annotated[int, typer.Option(help="Most tokens of a reply.", min=1)] = 300,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, else sampled.", min=0.0)] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.", min=0)] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
-    ] = None,
+    model: Elsewhere = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
 ) -> None:
