@@ -295,6 +295,7 @@ def test_watching_changes_no_bit_and_leaves_nothing(
 ) -> None:
     ids = torch.tensor([talk(plant, 900, "desperate").ids])
     model = plant.model.model
+    hooks = _hooks(model)  # of whatever other tests have left
     with torch.inference_mode():
         bare = model(ids).logits
         with Monitor(plant.model, vectors, calibration) as monitor:
@@ -304,7 +305,11 @@ def test_watching_changes_no_bit_and_leaves_nothing(
         heard = len(monitor.alarms)
         model(ids)
     assert len(monitor.alarms) == heard
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert _hooks(model) == hooks
+
+
+def _hooks(model: torch.nn.Module) -> list[int]:
+    return [id(hook) for module in model.modules() for own in (module._forward_hooks, module._forward_pre_hooks) for hook in own.values()]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [True, False])
