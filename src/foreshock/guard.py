@@ -215,7 +215,5 @@ class _Loop:
 
 def _ends(model: LanguageModel) -> Tensor:
     """Tokens after which a row of a running batch has ended and is only filled up."""
-    configured = getattr(model.model.generation_config, "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    known = {*listed, model.tokenizer.eos_token_id, model.tokenizer.pad_token_id} - {None}
+    known = {*model.ends, model.tokenizer.pad_token_id} - {None}
     return torch.tensor(sorted(known), dtype=torch.long)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened, printable
-from foreshock.cli.read_input import transcripts
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened
+from foreshock.cli.read_input import report, transcripts
 from foreshock.errors import CalibrationError, ForeshockError, TextError
 
 if TYPE_CHECKING:
@@ -153,9 +153,7 @@ def _readings(
                     raise TextError(f"{place} has no words of {', '.join(roles)}; see --roles.")
                 yield tokens
             except ForeshockError as problem:
-                sentence = str(problem) if place in str(problem) else f"{place}: {problem}"
-                typer.echo(printable(f"Error: {sentence}"), err=True)
-                faults.append(sentence)
+                report(problem, place, faults)
 
     yield from read(model, vectors, usable(), layer)
 
@@ -181,13 +179,11 @@ def _labelled(source: str) -> Iterator[tuple[list, bool, str]]:
     from foreshock.texts import warning_pairs
     from foreshock.texts.documents import parse_document
     from foreshock.texts.loading import rows_of
-    from foreshock.texts.schema import Turn
 
     if source == BUILTIN:
         for pair in warning_pairs():
-            before = [*([Turn(role="system", content=pair.system)] if pair.system else []), *pair.turns]
-            for ending, label in ((pair.misaligned, True), (pair.honest, False)):
-                yield [*before, Turn(role="assistant", content=ending.text)], label, pair.id
+            yield pair.told(pair.misaligned), True, pair.id
+            yield pair.told(pair.honest), False, pair.id
         return
     for place, row in rows_of(Path(source)):
         document = parse_document(row, place)

@@ -33,8 +33,8 @@ REFRESH = 0.1
 class Screen:
     """Draws one reply after the other. Finished lines are printed for good; the line that grows and the bar are redrawn."""
 
-    def __init__(self, console: Console, emotions: Sequence[str], layer: int, word: str | None) -> None:
-        self.console, self.emotions, self._layer = console, list(emotions), layer
+    def __init__(self, console: Console, emotions: Sequence[str], word: str | None) -> None:
+        self.console, self.emotions = console, list(emotions)
         self.word = word
         """The emotion that words are tinted by; None: the one that reads highest in the reply so far."""
         self._line = Text()
@@ -49,13 +49,13 @@ class Screen:
         """A reply begins."""
         self._line, self.written = Text(), ""
         self._recent.clear()
-        self._resume()
+        self.resume()
 
     def take(self, heard: Heard) -> None:
         """Words of the reply, with their readings; those of the prompt are not drawn."""
         for k in range(len(heard)):
             if heard.roles[k] == "assistant" and heard.content[k] and self._live:
-                values = heard.values[k, self._layer]
+                values = heard.values[k, 0]
                 self._recent.append(values)
                 self.written += heard.pieces[k]
                 self._line.append(printable(heard.pieces[k]), tint(float(values[self.emotions.index(self._tinting())])))
@@ -74,10 +74,6 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def resume(self) -> None:
-        """Go on drawing after a question."""
-        self._resume()
-
     def end(self, reply: str) -> None:
         """The reply is over: its last word, which the model did not run over any more, and the readings in a line."""
         rest = reply[len(self.written.strip()) :] if reply.startswith(self.written.strip()) else ""
@@ -90,7 +86,8 @@ class Screen:
             told = "  ".join(f"{word} [bold]{value:+.2f}[/]" for word, value in self._highest())
             self.console.print(f"[dim]tinted by[/] {self._tinting()}[dim]; last {len(self._recent)} words:[/] {told}")
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Draw from now on."""
         self._live = Live(Text(), console=self.console, auto_refresh=False, transient=True)
         self._live.start()
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foreshock.cli import read_output
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, numbers, opened, printable
-from foreshock.cli.read_input import transcripts
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, numbers, opened
+from foreshock.cli.read_input import report, transcripts
 from foreshock.cli.read_output import Read, Take
 from foreshock.errors import ForeshockError, OutputError, TextError, VectorsError
 from foreshock.files import check_writable
@@ -131,7 +131,6 @@ def _calibration(path: Path, model: LanguageModel, vectors: EmotionVectors) -> C
 
     calibration = Calibration.load(path)
     vectors.check_model(model.fingerprint, model.name)
-    vectors.readout(calibration.layer)
     calibration.check(model, vectors)
     return calibration
 
@@ -172,9 +171,7 @@ def _encoded(
                 raise one
             tokens = model.encode(one.document)
         except ForeshockError as problem:
-            place = "" if isinstance(one, ForeshockError) or one.place in str(problem) else f"{one.place}: "
-            typer.echo(printable(f"Error: {place}{problem}"), err=True)
-            faults.append(f"{place}{problem}")
+            report(problem, "" if isinstance(one, ForeshockError) else one.place, faults)
             continue
         begun.append(one)
         yield replace(tokens, turns=[one.messages[turn] for turn in tokens.turns]) if one.messages else tokens

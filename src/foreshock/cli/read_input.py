@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import typer
+
+from foreshock.cli.options import printable
 from foreshock.errors import ForeshockError, TextError
 
 if TYPE_CHECKING:
@@ -38,6 +41,13 @@ def transcripts(source: str) -> Iterator[Transcript | ForeshockError]:
                 yield problem if place in str(problem) else type(problem)(f"{place}: {problem}")
     except OSError as problem:
         raise TextError(f"{source} cannot be read ({(problem.strerror or str(problem)).lower()}).") from problem
+
+
+def report(problem: ForeshockError, place: str, faults: list[str]) -> None:
+    """Say on standard error what is wrong with one text, naming its place, and count it; the others are read all the same."""
+    sentence = str(problem) if place in str(problem) else f"{place}: {problem}"
+    typer.echo(printable(f"Error: {sentence}"), err=True)
+    faults.append(sentence)
 
 
 def _rows(source: str) -> Iterable[Row]:

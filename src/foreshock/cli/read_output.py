@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def alarms(read: Read) -> None:
 
     show = Terminal(Console(highlight=False))
     for alarm in read.alarms or []:
-        show(replace(alarm, conversation=printable(alarm.conversation)))
+        show(alarm)
 
 
 def _tinted(readings: Readings, word: str) -> Iterator[Text]:

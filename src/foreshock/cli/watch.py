@@ -131,16 +131,15 @@ def watch(
     with contextlib.ExitStack() as stack:
         kept = _opened_store(store, text, stack)
         sinks = list(_sinks(alarms, webhook, stack))
-        layer = found.layer if found else vectors.reading_layer
-        screen = Screen(console, vectors.readout().emotions, 0, word)
+        screen = Screen(console, vectors.emotions, word)
         monitor = Monitor(
             subject, vectors, found, sinks=[screen.alarm, *sinks], on_alarm=counter or _reaction(on_alarm, screen),
-            on_tokens=screen.take, store=kept, source="watch", layers=[layer],
+            on_tokens=screen.take, store=kept, source="watch",
         )  # fmt: skip
         stack.enter_context(monitor)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always", DriftWarning)
-        _greet(console, subject, layer, found)
+        _greet(console, subject, monitor.layers[0], found)
         warnings.simplefilter("ignore", BeyondRange)  # said once, by `warn_beyond`
         chat = Chat(subject, vectors, monitor, screen, system, doses, most, temperature, seed)
         chat.run(console)
@@ -241,20 +240,21 @@ def _lines(console: Console) -> Iterator[str]:
     """Messages, one a line, without those that are empty."""
     while True:
         try:
-            line = console.input("[bold cyan]you ›[/] ") if sys.stdin.isatty() else _piped()
+            line = console.input("[bold cyan]you ›[/] ") if sys.stdin.isatty() else _piped(console)
         except (EOFError, KeyboardInterrupt):
             return
-        if not line and not sys.stdin.isatty():
-            return
-        if not sys.stdin.isatty():
-            console.print("[bold cyan]you ›[/] ", end="")
-            console.print(printable(line.rstrip()), markup=False)
         if line.strip():
             yield line.encode("utf-8", "replace").decode().strip()
 
 
-def _piped() -> str:
-    return sys.stdin.buffer.readline().decode("utf-8", "replace")
+def _piped(console: Console) -> str:
+    """The next line of standard input, shown as if it were typed. Raises `EOFError` after the last."""
+    line = sys.stdin.buffer.readline().decode("utf-8", "replace")
+    if not line:
+        raise EOFError
+    console.print("[bold cyan]you ›[/] ", end="")
+    console.print(printable(line.rstrip()), markup=False)
+    return line
 
 
 def _greet(console: Console, model: LanguageModel, layer: int, rules: Calibration | None) -> None:

@@ -71,6 +71,13 @@ class LanguageModel:
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens that end what the model writes, as its generation config and its tokenizer say."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        listed = configured if isinstance(configured, list) else [configured]
+        return tuple(id for id in dict.fromkeys([*listed, self.tokenizer.eos_token_id]) if id is not None)
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether chat messages can be laid out for this model."""
         return bool(getattr(self.tokenizer, "chat_template", None))

@@ -5,8 +5,8 @@ that was said before. This is seen from its token ids, of which only a running d
 the same room however long it grows. What was heard before is not heard again.
 
 **Roles.** Of prompts that were announced (`expect`) every token has its role, its turn and whether it is the template's.
-Of others nothing is known but that they are prompts: their role is `prompt`, and only special tokens count as the
-template's. Whatever the model writes has the role `assistant`.
+Of others nothing is known but that they are prompts: their role is `prompt`, and only special tokens are known to be the
+template's, so the monitor's rules count none of them. Whatever the model writes has the role `assistant`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from foreshock.monitor.watching import Block
 KEPT = 1000
 """Conversations that are remembered, so that a later prompt can go on with them; the longest unheard are dropped."""
 WITHHELD = 32
+"""Tokens after which bytes that have become no character are given up."""
 LONGEST_NAME = 190
 """Characters; a store keeps ten more, for the number that tells two of one name apart."""
 
@@ -99,11 +100,7 @@ class Following:
         self._backend = tokenizer.backend_tokenizer
         self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._special |= set(tokenizer.all_special_ids)
-        configured = getattr(model.model.generation_config, "eos_token_id", None)
-        listed = configured if isinstance(configured, list) else [configured]
-        self.ends: tuple[int, ...] = tuple(
-            id for id in dict.fromkeys([*listed, tokenizer.eos_token_id]) if id is not None
-        )
+        self.ends = model.ends
         """Tokens that end a reply."""
         self._filling = [*self.ends, tokenizer.pad_token_id or 0]
         self.rows: dict[int, Conversation] = {}

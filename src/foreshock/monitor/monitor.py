@@ -103,7 +103,7 @@ class Monitor:
             raise MonitorError(f"{model.name} has no token that ends a reply, so alarms cannot stop it; use 'note'.")
         self._trackers: OrderedDict[str, Tracker] = OrderedDict()
         self._begun, self._look = 0, LEAST
-        """Conversations at which drift is looked at next."""
+        """Conversations so far, and how many there are to be when drift is looked at next."""
         self._guarding: Literal["no", "next pass", "yes"] = "no"
         self._attached: contextlib.ExitStack | None = None
         self.alarms: deque[Alarm] = deque(maxlen=NEWEST)
@@ -125,7 +125,7 @@ class Monitor:
         """Announce prompts that run next, in the order of their rows.
 
         With that every token of a prompt has its role and turn, as in a finished transcript. Of prompts that come
-        unannounced, rules that look at some roles only see the replies.
+        unannounced, rules see the replies alone.
 
         Args:
             names: of their conversations; a name that was heard before goes on with that conversation.
@@ -172,7 +172,7 @@ class Monitor:
         input_ids: Int[Tensor, "batch token"],  # noqa: ARG002 (transformers' signature)
         scores: Float[Tensor, "batch vocabulary"],
     ) -> Float[Tensor, "batch vocabulary"]:
-        """The scores, with nothing but the end left in rows whose reply is to end."""
+        """The scores, with the end all but certain in rows whose reply is to end."""
         return self._ended(scores.clone())
 
     def _take(self, blocks: list[Block]) -> None:

@@ -15,7 +15,6 @@ from foreshock.errors import ForeshockError, TextError
 from foreshock.texts.schema import Passage, PropensityItem
 
 Row = TypeVar("Row", bound=BaseModel)
-Item = TypeVar("Item")
 Found = tuple[str, dict[str, Any] | TextError]
 """A row and its place, or the error that it is."""
 
@@ -56,7 +55,10 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         TextError: the file is missing or of another kind, or (when it is reached) a row is none.
     """
-    return _raised(each_row(path))
+    for place, row in each_row(path):
+        if isinstance(row, TextError):
+            raise row
+        yield place, row
 
 
 def each_row(path: Path) -> Iterator[Found]:
@@ -68,13 +70,6 @@ def each_row(path: Path) -> Iterator[Found]:
     if not path.is_file():
         raise TextError(f"{path} does not exist; give the path of a .jsonl, .csv or .parquet file.")
     return readers[kind](path)
-
-
-def _raised(items: Iterator[tuple[str, Item | TextError]]) -> Iterator[tuple[str, Item]]:
-    for place, item in items:
-        if isinstance(item, TextError):
-            raise item
-        yield place, item
 
 
 def parse_row(schema: type[Row], row: dict[str, Any], place: str) -> Row:
@@ -105,17 +100,11 @@ def parse_json_line(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def numbered_lines(lines: IO[bytes], name: str) -> Iterator[tuple[str, str]]:
+def each_line(lines: IO[bytes], name: str) -> Iterator[tuple[str, str | TextError]]:
     """The non-empty lines of a file opened in binary, decoded, each with its place.
 
-    Raises:
-        TextError: (when it is reached) a line is not UTF-8, or longer than `LONGEST`.
+    A line that is not UTF-8, or longer than `LONGEST`, comes as the error it is; no more of one is ever in memory.
     """
-    return _raised(each_line(lines, name))
-
-
-def each_line(lines: IO[bytes], name: str) -> Iterator[tuple[str, str | TextError]]:
-    """The same, where a bad line comes as the error it is. No more of a line than `LONGEST` is ever in memory."""
     for number in itertools.count(1):
         place = f"{name}, line {number}"
         raw = lines.readline(LONGEST + 1)

@@ -261,6 +261,11 @@ class WarningPair(_Text):
     why: str
     """What the misconduct is."""
 
+    def told(self, ending: Ending) -> list[Turn]:
+        """The whole conversation, with one of the two endings."""
+        system = [Turn(role="system", content=self.system)] if self.system else []
+        return [*system, *self.turns, Turn(role="assistant", content=ending.text)]
+
 
 class BenignConversation(_Text):
     """A conversation in which the assistant does nothing wrong, for measuring false alarms."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from foreshock.activations import Progress
 from foreshock.errors import TooLong
 from foreshock.model import LanguageModel, Tokens
-from foreshock.texts.schema import BenignConversation, Turn, WarningPair
+from foreshock.texts.schema import BenignConversation, WarningPair
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,10 @@ class Talk:
 
 def pair_laid(model: LanguageModel, pair: WarningPair) -> tuple[Laid, Laid] | None:
     """The misaligned and the honest ending of a pair; None where the model takes no text of that length."""
-    before = [*([Turn(role="system", content=pair.system)] if pair.system else []), *pair.turns]
     laid = []
     for ending in (pair.misaligned, pair.honest):
         try:
-            tokens = model.encode_transcript([*before, Turn(role="assistant", content=ending.text)])
+            tokens = model.encode_transcript(pair.told(ending))
         except TooLong:
             return None
         last = max(tokens.turns[k] for k in range(len(tokens)) if tokens.content[k])
