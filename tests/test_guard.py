@@ -21,6 +21,7 @@ from foreshock.texts import stories
 from foreshock.texts.schema import Turn
 from foreshock.vectors import EmotionVectors
 from foreshock.vectors.fitting import fit_vectors
+from tests.exact_vectors import exact
 
 FILLERS = [f"w{k}" for k in range(14)]
 CUE = cue("desperate", 0, 0)
@@ -32,19 +33,7 @@ NORM = 2.0
 @pytest.fixture(scope="module")
 def vectors(plant: Planted) -> EmotionVectors:
     """The planted directions themselves, at every layer; steering at 1, reading at 3."""
-    count, hidden = plant.directions.shape
-    return EmotionVectors(
-        emotions=EMOTIONS,
-        layers=(0, 1, 2, 3),
-        directions=np.stack([plant.directions] * 4),
-        mean=np.zeros((4, hidden), np.float32),
-        spread=np.ones((4, count), np.float32),
-        residual_norm=np.full(4, NORM, np.float32),
-        neutral=(np.zeros((0, hidden), np.float32),) * 4,
-        reading_layer=3,
-        steering_layer=1,
-        manifest={"model": {"fingerprint": plant.model.fingerprint}},
-    )
+    return exact(plant.model, plant.directions, (0, 1, 2, 3), norms=[NORM] * 4, steering_layer=1)
 
 
 def guarding(vectors: EmotionVectors, **changed: Any) -> Guard:

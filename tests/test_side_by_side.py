@@ -19,6 +19,7 @@ from foreshock.steering import Steering
 from foreshock.texts.schema import Turn
 from foreshock.vectors import EmotionVectors
 from tests.architectures.families import word_tokenizer
+from tests.exact_vectors import exact
 
 MESSAGE = "w1 w2 w3 w4 w5 w6"
 
@@ -26,19 +27,7 @@ MESSAGE = "w1 w2 w3 w4 w5 w6"
 @pytest.fixture(scope="module")
 def vectors(plant: Planted) -> EmotionVectors:
     """The planted directions themselves; steering at layer 1, reading at 2."""
-    count, hidden = plant.directions.shape
-    return EmotionVectors(
-        emotions=EMOTIONS,
-        layers=(1, 2),
-        directions=np.stack([plant.directions] * 2),
-        mean=np.zeros((2, hidden), np.float32),
-        spread=np.ones((2, count), np.float32),
-        residual_norm=np.full(2, 2.0, np.float32),
-        neutral=(np.zeros((0, hidden), np.float32),) * 2,
-        reading_layer=2,
-        steering_layer=1,
-        manifest={"model": {"fingerprint": plant.model.fingerprint}},
-    )
+    return exact(plant.model, plant.directions, (1, 2), norms=(2.0, 2.0), steering_layer=1)
 
 
 def test_each_row_is_what_its_steering_gives_alone(plant: Planted, vectors: EmotionVectors) -> None:

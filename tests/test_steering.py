@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,6 +11,7 @@ from foreshock.errors import SteeringError, UnknownEmotion, VectorsError, WrongM
 from foreshock.model.planted import EMOTIONS, Planted, planted
 from foreshock.steering import BeyondRange, Steering
 from foreshock.vectors import EmotionVectors
+from tests.exact_vectors import exact
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +22,7 @@ def toy() -> Planted:
 @pytest.fixture(scope="module")
 def vectors(toy: Planted) -> EmotionVectors:
     """The planted directions themselves, at two layers."""
-    count, hidden = toy.directions.shape
-    return EmotionVectors(
-        emotions=EMOTIONS,
-        layers=(0, 1),
-        directions=np.stack([3 * toy.directions, 3 * toy.directions]),
-        mean=np.zeros((2, hidden), np.float32),
-        spread=np.ones((2, count), np.float32),
-        residual_norm=np.array([2.0, 4.0], np.float32),
-        neutral=(np.zeros((0, hidden), np.float32),) * 2,
-        reading_layer=1,
-        steering_layer=0,
-        usable_strength=0.5,
-        manifest={"model": {"fingerprint": toy.model.fingerprint}},
-    )
+    return exact(toy.model, 3 * toy.directions, (0, 1), norms=(2.0, 4.0), steering_layer=0, usable_strength=0.5)
 
 
 def test_a_strength_is_in_mean_residual_norms(toy: Planted, vectors: EmotionVectors) -> None:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from foreshock.model.planted import EMOTIONS, Planted
+from foreshock.model.planted import Planted
 from foreshock.monitor.calibration import Calibration, calibrate
 from foreshock.readings import Readings, read
 from foreshock.vectors import EmotionVectors
+from tests.exact_vectors import exact
 from tests.monitor.talking import RULES, talk
 
 
 @pytest.fixture(scope="session")
 def vectors(plant: Planted) -> EmotionVectors:
-    count, hidden = plant.directions.shape
-    return EmotionVectors(
-        emotions=EMOTIONS,
-        layers=(1, 2),
-        directions=np.stack([plant.directions] * 2),
-        mean=np.zeros((2, hidden), np.float32),
-        spread=np.ones((2, count), np.float32),
-        residual_norm=np.ones(2, np.float32),
-        neutral=(np.zeros((0, hidden), np.float32),) * 2,
-        reading_layer=2,
-        manifest={"model": {"fingerprint": plant.model.fingerprint}},
-    )
+    return exact(plant.model, plant.directions, (1, 2))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from foreshock.monitor.monitor import Monitor
 from foreshock.readings import read
 from foreshock.vectors import EmotionVectors
 from tests.architectures.families import FAMILIES, word_tokenizer
+from tests.exact_vectors import exact
 
 LAYERS = (1, 2)
 NO_STATIC = {"falcon-alibi"}
@@ -23,19 +24,9 @@ NO_STATIC = {"falcon-alibi"}
 def opened(name: str) -> tuple[LanguageModel, EmotionVectors]:
     torch.manual_seed(0)
     model = LanguageModel(hf.AutoModelForCausalLM.from_config(FAMILIES[name]).float(), word_tokenizer(), name)
-    random = np.random.default_rng(0).standard_normal((2, 3, model.hidden)).astype(np.float32)
-    vectors = EmotionVectors(
-        emotions=("happy", "calm", "afraid"),
-        layers=LAYERS,
-        directions=random / np.linalg.norm(random, axis=-1, keepdims=True),
-        mean=np.zeros((2, model.hidden), np.float32),
-        spread=np.ones((2, 3), np.float32),
-        residual_norm=np.ones(2, np.float32),
-        neutral=(np.zeros((0, model.hidden), np.float32),) * 2,
-        reading_layer=2,
-        manifest={"model": {"fingerprint": model.fingerprint}},
-    )
-    return model, vectors
+    random = np.random.default_rng(0).standard_normal((3, model.hidden)).astype(np.float32)
+    directions = random / np.linalg.norm(random, axis=-1, keepdims=True)
+    return model, exact(model, directions, LAYERS, ("happy", "calm", "afraid"))
 
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])

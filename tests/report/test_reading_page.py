@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from foreshock.model import Tokens
 from foreshock.monitor.store.records import Alarm
@@ -17,9 +16,7 @@ from foreshock.readings import Readings
 from foreshock.report import reading_page
 from foreshock.report.reading_page import EMOTIONS, ReadingPage, shown
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>{{ 7*7 }}\u202e\x1b[31m\x00"
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 WORDS = tuple(f"emotion {k:02d}" for k in range(20))
 
 
@@ -41,15 +38,6 @@ def conversation(turns: Sequence[str], layer: int = 3, seed: int = 0) -> Reading
 
 def alarm(token: int, turn: int) -> Alarm:
     return Alarm("a", f"rule {HOSTILE}", 3.2, 2.5, 0.01, token, turn, "assistant", HOSTILE, datetime.now(UTC))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "install chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
