@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors
+from foreshock.cli.options import Device, Dtype, DtypeOption, StudyName, found_vectors
 from foreshock.errors import StudyError
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ def _root() -> None:
 
 @app.command("early-warning")
 def early_warning(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A study's folder, its vectors.safetensors, or a model whose study lies in study/MODEL; "
-            "`embedded` for the embedded one.",
-        ),
-    ] = "embedded",
+    model: StudyName = "embedded",
     tasks: Annotated[
         str, typer.Option(help=f"Comma-separated rollout tasks of: {', '.join(TASKS)}.")
     ] = "blackmail,sycophancy,harshness",

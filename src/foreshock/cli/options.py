@@ -38,8 +38,7 @@ StudyName = Annotated[
     str,
     typer.Argument(
         help="A study's folder, its vectors.safetensors, or a model whose study lies in study/MODEL; "
-        "`embedded` for the embedded one.",
-        show_default=False,
+        "`embedded` for the embedded one."
     ),
 ]
 Elsewhere = Annotated[

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, dose, found_vectors, opened, printable
+from foreshock.cli.options import (
+    Device,
+    Dtype,
+    DtypeOption,
+    Elsewhere,
+    StudyName,
+    dose,
+    found_vectors,
+    opened,
+    printable,
+)
 from foreshock.errors import CalibrationError, ForeshockError, OutputError, SteeringError
 
 if TYPE_CHECKING:
@@ -43,10 +53,7 @@ class OnAlarmOption(StrEnum):
 
 
 def watch(
-    study: Annotated[
-        str,
-        typer.Argument(help="A model whose study lies in study/MODEL, a study's folder, or its vectors.safetensors."),
-    ] = "embedded",
+    study: StudyName = "embedded",
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     emotion: Annotated[
         str | None, typer.Option(help="Emotion to tint by; left out: the highest in the reply.", show_default=False)
