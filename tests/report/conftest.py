@@ -1,4 +1,7 @@
-"""A real browser that makes no requests of its own."""
+"""A real browser that makes no requests of its own.
+
+Of a module and no longer: while Playwright is open, nothing else can run an event loop in this thread.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "install chromium: apt-get install chromium"
     with sync_playwright() as playwright:
