@@ -14,6 +14,7 @@
     ├── CalibrationError      rules or benign conversations that give no thresholds, or those of another model
     ├── MonitorError          a running model that cannot be watched as asked
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
+    ├── ServerError           a request that the server cannot take now, or a setting that it cannot run with
     ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
@@ -78,6 +79,10 @@ class MonitorError(ForeshockError):
 
 class StudyError(ForeshockError):
     """A study is asked for something that it does not have."""
+
+
+class ServerError(ForeshockError):
+    """The server cannot take a request now, or cannot run as asked."""
 
 
 class StoreError(ForeshockError):

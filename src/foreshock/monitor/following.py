@@ -107,6 +107,8 @@ class Following:
         """Row of the running batch → its conversation."""
         self._batches: list[tuple[weakref.ref[object] | None, dict[int, Conversation]]] = []
         """Batches that may go on, by their caches; None for one whose cache is not known."""
+        self.packed = False
+        """Rows come and go by `begin` and `end`, in place of whole batches."""
         self.known: OrderedDict[str, Conversation] = OrderedDict()
         """The newest heard last."""
         self._announced: deque[tuple[str | None, Tokens]] = deque(maxlen=KEPT)
@@ -125,11 +127,21 @@ class Following:
             raise MonitorError(f"A conversation's name has 1 to {LONGEST_NAME} characters; one has {len(wrong[0])}.")
         self._announced.extend(zip(names if names else [None] * len(prompts), prompts, strict=True))
 
+    def begin(self, row: int, prompt: Tokens, name: str | None) -> None:
+        """A sequence begins in a row of a batch that requests come to and leave; see `Monitor.packed`."""
+        self.rows.pop(row, None)
+        self.expect([prompt], None if name is None else [name])
+
+    def end(self, row: int) -> None:
+        """The sequence in a row is over, and its conversation may be gone on with by another."""
+        self.rows.pop(row, None)
+
     def heard(self, blocks: Sequence[Block]) -> list[Heard]:
         """What is new in a pass, a conversation each; rows in which nothing is new are left out."""
         if not blocks:
             return []
-        self.rows = self._batch(blocks)
+        if not self.packed:
+            self.rows = self._batch(blocks)
         found = []
         for block in blocks:
             current = self.rows.get(block.row)

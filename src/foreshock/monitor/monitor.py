@@ -15,11 +15,12 @@ import contextlib
 import logging
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -145,12 +146,30 @@ class Monitor:
         if self._attached:
             raise MonitorError("This monitor is attached already; detach it first, or make another one.")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._watch.on(self._take))
+            stack.enter_context(self._watch.on(self.take))
             handle = self._model.model.register_forward_hook(self._after)
             stack.callback(handle.remove)
             if self._keeper:
                 stack.enter_context(self._keeper.running())
             self._attached = stack.pop_all()
+
+    @contextlib.contextmanager
+    def packed(self) -> Iterator[None]:
+        """For an engine that packs tokens of many requests into one row, and hands over what it has read with `take`.
+
+        Within the context nothing is attached to the model: the engine reads with `readings`, says with
+        `following.begin` and `end` which rows come and go, and ends the replies whose conversation is `stopped`.
+        """
+        self.following.packed = True
+        try:
+            with self._keeper.running() if self._keeper else contextlib.nullcontext():
+                yield
+        finally:
+            self.following.packed = False
+
+    def readings(self, hidden: Float[Tensor, "token hidden"], k: int) -> Float[np.ndarray, "token emotion"]:
+        """Readings of residuals after the k-th watched layer."""
+        return self._watch.readings(hidden, k)
 
     def detach(self) -> None:
         """Stop reading and hand to the store what it has not got yet."""
@@ -175,7 +194,8 @@ class Monitor:
         """The scores, with the end all but certain in rows whose reply is to end."""
         return self._ended(scores.clone())
 
-    def _take(self, blocks: list[Block]) -> None:
+    def take(self, blocks: list[Block]) -> None:
+        """Take in the readings of a pass: conversations are told apart, kept, and rules applied."""
         for heard in self.following.heard(blocks):
             if self._keeper:
                 self._keeper.take(heard)

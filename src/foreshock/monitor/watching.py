@@ -70,6 +70,11 @@ class Watch:
         self.emotions = readouts[0].emotions
         self._maps = [(torch.from_numpy(readout.W.T), torch.from_numpy(readout.b)) for readout in readouts]
 
+    def readings(self, hidden: Float[Tensor, "token hidden"], k: int) -> Float[np.ndarray, "token emotion"]:
+        """Readings of residuals after the k-th watched layer."""
+        W, b = self._maps[k] = tuple(part.to(hidden.device) for part in self._maps[k])  # type: ignore[assignment]
+        return (hidden.detach().float() @ W + b).cpu().numpy()
+
     @contextlib.contextmanager
     def on(self, take: Callable[[list[Block]], None]) -> Iterator[None]:
         """Every pass inside hands its blocks to `take`, a block a row, once the deepest watched layer has run.

@@ -1,0 +1,248 @@
+"""The engine: one thread runs the model for all requests, by transformers' continuous batching.
+
+A pass holds tokens of several requests side by side in one row. Which token belongs to which request stands in the batch
+that the scheduler has made; readings, steering and sampling go by that. Prompts are never skipped for a shared prefix, so
+every token that a reply depends on is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+
+from foreshock.errors import ServerError
+from foreshock.model import LanguageModel, Site
+from foreshock.model.generation import check_room
+from foreshock.model.stream import Residual
+from foreshock.monitor.following import Heard
+from foreshock.monitor.monitor import Monitor
+from foreshock.monitor.store import Alarm
+from foreshock.monitor.watching import Block
+from foreshock.server.requests import Event, Finished, Request
+from foreshock.server.slot import Slot
+
+PAGE = 32
+"""Tokens of a page of the key-value cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The tokens of one request in the running pass."""
+
+    slot: Slot | None
+    """None for a request that was given up meanwhile."""
+    start: int
+    length: int
+    chooses: bool
+    """Whether its next token is chosen after this pass."""
+
+
+class Engine:
+    """Runs requests together, each with its own steering, readings and alarms.
+
+    Args:
+        monitor: reads and raises alarms; not attached to the model otherwise.
+        rows: requests that run at once.
+        waiting: requests that may wait besides.
+        room: tokens of all running requests together that the key-value cache holds.
+    """
+
+    def __init__(
+        self, model: LanguageModel, monitor: Monitor, rows: int = 16, waiting: int = 64, room: int = 16_384
+    ) -> None:
+        self.model, self.monitor = model, monitor
+        self._most_waiting, self._rows = waiting, rows
+        self._slots: dict[str, Slot] = {}
+        self._numbers = itertools.count()
+        self._open = contextlib.ExitStack()
+        self._accepts = False
+        self._listeners: list[Callable[[Heard | Alarm], None]] = []
+        config = ContinuousBatchingConfig(
+            page_size=PAGE, num_blocks=max(1, room // PAGE), max_batch_tokens=512, max_requests_per_batch=rows,
+            allow_block_sharing=False, use_async_batching=False,
+        )  # fmt: skip
+        settings = GenerationConfig(do_sample=False, pad_token_id=model.tokenizer.pad_token_id or 0)
+        self._manager = model.model.init_continuous_batching(settings, continuous_batching_config=config)
+        self._manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Chooser(self)]))
+
+    @property
+    def _handlers(self) -> dict[str, Any]:
+        """Who is told of a result. Set here, not by `register_result_handler`, which asks for a loop that stays open."""
+        return self._manager.output_router.result_handlers  # type: ignore[no-any-return]
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Requests that run, and that wait."""
+        running = min(len(self._slots), self._rows)
+        return running, len(self._slots) - running
+
+    def start(self) -> None:
+        """Begin to take requests."""
+        reads = {Site(layer): self._reader(k) for k, layer in enumerate(self.monitor.layers)}
+        writes = {layer: self._writer(layer) for layer in range(self.model.layers)}
+        self._open.enter_context(self.monitor.packed())
+        handle = self.model.anatomy.decoder.register_forward_pre_hook(self._begin, with_kwargs=True)
+        self._open.callback(handle.remove)
+        self._open.enter_context(self.model.hooked(reads, writes))
+        self._manager.start()
+        self._accepts = True
+
+    def stop(self, patience: float = 30) -> None:
+        """Take no more requests, finish those that run, for at most `patience` seconds."""
+        self._accepts = False
+        self._manager.stop(block=True, timeout=patience)
+        self._open.close()
+
+    def listen(self, take: Callable[[Heard | Alarm], None]) -> None:
+        """Have `take` called, in the engine's thread, with all readings and alarms."""
+        self._listeners.append(take)
+
+    async def submit(self, request: Request) -> AsyncIterator[Event]:
+        """What comes of a request; leaving the iterator gives its place free.
+
+        Raises:
+            ServerError: no more requests may wait, or the engine is stopping.
+            TooLong: prompt and reply are more than the model takes.
+        """
+        if not self._accepts:
+            raise ServerError("The engine is stopping; ask again in a while.")
+        if len(self._slots) >= self._rows + self._most_waiting:
+            raise ServerError(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
+        check_room(self.model, [request.prompt], request.most)
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        number = next(self._numbers)
+        id = f"request-{number}"
+
+        def tell(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # whoever asked has closed its loop
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        writes = list(request.steering.writes(self.model)) if request.steering else []
+        slot = self._slots[id] = Slot(id, number, request, writes, tell, self.model.tokenizer.backend_tokenizer)
+        try:
+            self._handlers[id] = (lambda result: self._ended(slot, result), _Here())
+            self._manager.add_request(
+                request.prompt.ids, id, request.most, eos_token_id=list(self.monitor.following.ends) or -1
+            )
+            while True:
+                event = await events.get()
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            if not slot.over:
+                slot.over = True
+                self._manager.cancel_request(id)
+            self._slots.pop(id, None)
+            self.monitor.following.end(number)
+
+    def _ended(self, slot: Slot, result: Any) -> None:
+        if result.is_finished():
+            self._handlers.pop(slot.id, None)
+        if result.error and not slot.over:
+            slot.over = True
+            slot.tell(Finished("error", len(slot.request.prompt), slot.written, str(result.error)))
+
+    def parts(self) -> Iterator[Part]:
+        """Whose tokens the running pass holds, in their order."""
+        for future in self._manager.batch_processor.inputs_and_outputs.requests_in_batch:
+            state, length = future.state, future.query_length
+            slot = self._slots.get(state.request_id)
+            yield Part(slot, state.position_offset - length, length, future.has_new_token)
+
+    def _begin(self, _decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids: Int[Tensor, "1 token"] = kwargs.get("input_ids", args[0] if args else None)
+        self._ids, self._parts, self._found = ids[0].cpu().numpy().copy(), list(self.parts()), []
+        for part in self._parts:
+            if part.slot is not None and part.start == 0:
+                request = part.slot.request
+                self.monitor.following.begin(part.slot.row, request.prompt, request.conversation)
+
+    def _reader(self, k: int) -> Callable[[Residual], None]:
+        def read(hidden: Residual) -> None:
+            self._found.append(self.monitor.readings(hidden[0], k))
+            if k == len(self.monitor.layers) - 1:
+                self.monitor.take(list(self._blocks(np.stack(self._found, 1))))
+
+        return read
+
+    def _blocks(self, values: Float[np.ndarray, "token layer emotion"]) -> Iterator[Block]:
+        first = 0
+        for part in self._parts:
+            if part.slot is not None:
+                inside = slice(first, first + part.length)
+                yield Block(part.slot.row, part.start, self._ids[inside], values[inside], self)
+            first += part.length
+
+    def _writer(self, layer: int) -> Callable[[Residual], Residual]:
+        def write(hidden: Residual) -> Residual:
+            changed, first = hidden, 0
+            for part in self._parts:
+                for one in part.slot.writes if part.slot else ():
+                    if one.layer == layer:
+                        changed = hidden.clone() if changed is hidden else changed
+                        own = changed[0, first : first + part.length]
+                        own[_inside(one.span, part)] += one.vector.to(hidden)
+                first += part.length
+            return changed
+
+        return write
+
+    def choose(self, scores: Float[Tensor, "request vocabulary"]) -> Float[Tensor, "request vocabulary"]:
+        """Scores that leave one token to each request."""
+        left = torch.full_like(scores, -torch.inf)
+        for row, part in enumerate(part for part in self._parts if part.chooses):
+            slot, following = part.slot, self.monitor.following
+            if slot is None or slot.over:
+                left[row, 0] = 0
+                continue
+            conversation = following.rows.get(slot.row)
+            id = slot.choose(scores[row], following.ends, stopped=conversation is not None and conversation.stopped)
+            left[row, id] = 0
+            if slot.over and id not in following.ends and slot.written < slot.request.most:
+                self._manager.cancel_request(slot.id)
+        return left
+
+
+def _inside(span: Any, part: Part) -> Sequence[bool]:
+    """Which tokens of the part a span holds."""
+    prompt = len(part.slot.request.prompt) if part.slot else 0
+    places = range(part.start, part.start + part.length)
+    if span == "all":
+        return [True] * part.length
+    if isinstance(span, slice):
+        return [(span.start or 0) <= place and (span.stop is None or place < span.stop) for place in places]
+    return [(place < prompt) == (span == "prompt") for place in places]
+
+
+class _Chooser(LogitsProcessor):
+    """Where continuous batching asks for its next tokens."""
+
+    supports_continuous_batching = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
+        """One token a request is left."""
+        return self._engine.choose(scores)
+
+
+class _Here:
+    """In the place of an event loop: calls at once, in the engine's thread."""
+
+    @staticmethod
+    def call_soon_threadsafe(call: Callable[..., None], *given: Any) -> None:
+        """Call it."""
+        call(*given)

@@ -1,0 +1,87 @@
+"""A running request: how its next token is chosen, and which of its text may be shown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers.decoders import DecodeStream
+from torch import Tensor
+
+from foreshock.model.steered import Write
+from foreshock.server.requests import Event, Finished, Logprob, Request, Written
+
+
+class Slot:
+    """A request in the running batch. All of it happens in the engine's thread."""
+
+    def __init__(
+        self, id: str, row: int, request: Request, writes: Sequence[Write], tell: Callable[[Event], None], backend: Any
+    ) -> None:
+        self.id, self.row, self.request, self.writes, self.tell = id, row, request, writes, tell
+        self.over = False
+        self._backend, self._stream = backend, DecodeStream(skip_special_tokens=True)
+        self._counts: Counter[int] = Counter()
+        self._text = self._shown = ""
+        # A generator of its own: the same seed gives the same reply, whoever else is in the batch.
+        self._random = torch.Generator()
+        if request.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(request.seed)
+
+    @property
+    def written(self) -> int:
+        """Tokens chosen so far."""
+        return sum(self._counts.values())
+
+    def choose(self, logits: Float[Tensor, " vocabulary"], ends: Sequence[int], stopped: bool) -> int:
+        """The next token; tells what it adds to the text, and the end where this is it."""
+        logprobs = logits.log_softmax(-1) if self.request.logprobs is not None else None
+        id = ends[0] if stopped and ends else self._drawn(logits)
+        self._counts[id] += 1
+        self._text += self._stream.step(self._backend, id) or "" if id not in ends else ""
+        place = min((at for stop in self.request.stop if (at := self._text.find(stop)) >= 0), default=-1)
+        last = id in ends or place >= 0 or self.written >= self.request.most
+        end = place if place >= 0 else len(self._text) - (0 if last else self._held_back())
+        shown = self._text[len(self._shown) : max(end, len(self._shown))]
+        self._shown += shown
+        self.tell(Written(shown, id, *self._likely(logprobs, id)))
+        if last:
+            self.over = True
+            reason = "alarm" if stopped else "stop" if id in ends or place >= 0 else "length"
+            self.tell(Finished(reason, len(self.request.prompt), self.written))  # type: ignore[arg-type]
+        return id
+
+    def _drawn(self, logits: Float[Tensor, " vocabulary"]) -> int:
+        asked = self.request
+        scores = logits.float().clone()
+        for id, bias in asked.logit_bias.items():
+            scores[id] += bias
+        if asked.presence_penalty or asked.frequency_penalty:
+            for id, count in self._counts.items():
+                scores[id] -= asked.presence_penalty + count * asked.frequency_penalty
+        if asked.temperature == 0:
+            return int(scores.argmax())
+        chances, order = (scores / asked.temperature).softmax(-1).sort(descending=True)
+        kept = torch.where(chances.cumsum(-1) - chances < asked.top_p, chances, 0.0)
+        return int(order[torch.multinomial(kept.cpu(), 1, generator=self._random)])
+
+    def _held_back(self) -> int:
+        """Characters at the end that a stop string may begin with."""
+        longest = max((len(stop) for stop in self.request.stop), default=0)
+        lengths = range(min(longest, len(self._text)), 0, -1)
+        return next((n for n in lengths if any(stop.startswith(self._text[-n:]) for stop in self.request.stop)), 0)
+
+    def _likely(
+        self, logprobs: Float[Tensor, " vocabulary"] | None, id: int
+    ) -> tuple[Logprob | None, tuple[Logprob, ...]]:
+        if logprobs is None:
+            return None, ()
+        values, ids = logprobs.topk(min(self.request.logprobs or 0, len(logprobs)))
+        top = tuple(Logprob(int(k), float(v)) for k, v in zip(ids, values, strict=True) if not math.isinf(v))
+        return Logprob(id, float(logprobs[id])), top

@@ -1,0 +1,3 @@
+"""The planted directions as vectors."""
+
+from tests.monitor.conftest import vectors  # noqa: F401
