@@ -15,6 +15,7 @@
     ├── MonitorError          a running model that cannot be watched as asked
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
     ├── ServerError           a request that the server cannot take now, or a setting that it cannot run with
+    │   └── Busy              as many requests run and wait as may
     ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
@@ -83,6 +84,10 @@ class StudyError(ForeshockError):
 
 class ServerError(ForeshockError):
     """The server cannot take a request now, or cannot run as asked."""
+
+
+class Busy(ServerError):
+    """As many requests run and wait as may; ask again later."""
 
 
 class StoreError(ForeshockError):

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 
-from foreshock.errors import ServerError
+from foreshock.errors import Busy, ServerError
 from foreshock.model import LanguageModel, Site
 from foreshock.model.generation import check_room
 from foreshock.model.stream import Residual
@@ -87,6 +87,16 @@ class Engine:
         running = min(len(self._slots), self._rows)
         return running, len(self._slots) - running
 
+    @property
+    def layer(self) -> int:
+        """The layer whose readings are shown: the rules', else the first that is read."""
+        return self.monitor.rules.layer if self.monitor.rules else self.monitor.layers[0]
+
+    @property
+    def shown(self) -> int:
+        """Its place in `Heard.values`."""
+        return self.monitor.layers.index(self.layer)
+
     def start(self) -> None:
         """Begin to take requests."""
         reads = {Site(layer): self._reader(k) for k, layer in enumerate(self.monitor.layers)}
@@ -112,13 +122,14 @@ class Engine:
         """What comes of a request; leaving the iterator gives its place free.
 
         Raises:
-            ServerError: no more requests may wait, or the engine is stopping.
+            Busy: no more requests may wait.
+            ServerError: the engine is stopping.
             TooLong: prompt and reply are more than the model takes.
         """
         if not self._accepts:
             raise ServerError("The engine is stopping; ask again in a while.")
         if len(self._slots) >= self._rows + self._most_waiting:
-            raise ServerError(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
+            raise Busy(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
         check_room(self.model, [request.prompt], request.most)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
         number = next(self._numbers)
