@@ -15,7 +15,8 @@
     ├── MonitorError          a running model that cannot be watched as asked
     ├── StudyError            a study is asked for something it has not: an experiment, a findings file
     ├── ServerError           a request that the server cannot take now, or a setting that it cannot run with
-    │   └── Busy              as many requests run and wait as may
+    │   ├── Busy              as many requests run and wait as may
+    │   └── TimedOut          a request took longer than the server lets it
     ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
@@ -88,6 +89,10 @@ class ServerError(ForeshockError):
 
 class Busy(ServerError):
     """As many requests run and wait as may; ask again later."""
+
+
+class TimedOut(ServerError):
+    """A request took longer than the server lets it."""
 
 
 class StoreError(ForeshockError):

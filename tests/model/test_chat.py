@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshock.errors import NoChatTemplate, TextError, TooLong
 from foreshock.model import LanguageModel
-from foreshock.model.chat import encode_chat, encode_text, encode_transcript
+from foreshock.model.chat import encode_chat, encode_messages, encode_text, encode_transcript
 from foreshock.model.planted import Planted, planted
 from foreshock.texts import Turn
 
@@ -130,3 +132,36 @@ def test_a_system_message_that_the_template_refuses_goes_into_the_first_user_mes
     assert [role for role, own in zip(tokens.roles, tokens.content, strict=True) if own] == ["user"] * 3 + ["assistant"]
     with pytest.raises(TextError, match="refuses"):
         model.encode(turns)
+
+
+def test_messages_with_calls_have_their_roles_whatever_the_template_makes_of_them(plant: Planted) -> None:
+    template = (
+        "{% if tools %}tools {{ tools | tojson }} {% endif %}{% for m in messages %}[{{ m['role'] }}] "
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function | tojson }}{% else %}{{ m['content'] | upper }}{% endif %} [end] "
+        "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    tokenizer = copy.deepcopy(plant.model.tokenizer)
+    tokenizer.chat_template = template
+    call = {"id": "a", "type": "function", "function": {"name": "W4", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "W1 W2"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "W9 w8"},
+    ]
+    tokens = encode_messages(tokenizer, messages, [{"function": {"name": "W4"}}])
+    said = {
+        turn: "".join(p for p, t in zip(tokens.pieces(), tokens.turns, strict=True) if t == turn) for turn in range(4)
+    }
+    assert "W1W2" in said[0] and "arguments" in said[1] and "W9W8" in said[2] and said[3] == "[assistant]"
+    assert next(tokens.roles[k] for k in range(len(tokens)) if tokens.turns[k] == 2) == "tool"
+    own = [piece for piece, content in zip(tokens.pieces(), tokens.content, strict=True) if content]
+    assert own == ["W1", "W2"]  # what the template rewrites (here: the tool's answer, a call) counts as nobody's words
+
+
+def test_messages_laid_out_plainly_are_those_of_the_marked_way(plant: Planted) -> None:
+    turns = [Turn(role="user", content="w1 w2"), Turn(role="assistant", content="w3"), Turn(role="user", content="w4")]
+    marked = plant.model.encode(turns, reply=True)
+    other = plant.model.encode_messages([turn.model_dump() for turn in turns])
+    assert other.ids == marked.ids and other.content == marked.content
+    own = [k for k, content in enumerate(marked.content) if content]
+    assert [other.turns[k] for k in own] == [marked.turns[k] for k in own]

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from foreshock.cli import behave, bench, calibrate, card, doctor, read, steer, study, sweep, watch, write
+from foreshock.cli import behave, bench, calibrate, card, doctor, read, serve, steer, study, sweep, watch, write
 from foreshock.errors import ForeshockError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(study.study)
 app.command()(read.read)
 app.command()(calibrate.calibrate)
 app.command()(watch.watch)
+app.command()(serve.serve)
 app.command()(steer.steer)
 app.command()(behave.behave)
 app.add_typer(bench.app, name="bench")

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +24,8 @@ from foreshock.cli.options import (
     opened,
     printable,
 )
-from foreshock.errors import CalibrationError, ForeshockError, OutputError, SteeringError
+from foreshock.cli.outlets import Alarms, Rules, WebhookTo, Words, check_webhook, found_rules, opened_store, sinks
+from foreshock.errors import CalibrationError, ForeshockError, SteeringError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
     from foreshock.model import LanguageModel
     from foreshock.monitor.calibration import Calibration
     from foreshock.monitor.monitor import Monitor, OnAlarm
-    from foreshock.monitor.store import Alarm, Store
+    from foreshock.monitor.store import Alarm
     from foreshock.texts.schema import Turn
     from foreshock.vectors import EmotionVectors
 
-SECRET = "FORESHOCK_WEBHOOK_SECRET"  # the name of a variable, not its value
 HELP = """[bold]/tint afraid[/] tints by another emotion, [bold]/tint[/] by the highest · \
 [bold]/steer calm=0.1[/] steers from now on, [bold]/steer[/] no more · [bold]/new[/] begins anew · [bold]/quit[/] ends"""
 
@@ -64,12 +63,7 @@ def watch(
             metavar="EMOTION=STRENGTH", help="Steer, e.g. calm=0.05; may be given several times.", show_default=False
         ),
     ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            help="Rules of `foreshock calibrate`; left out: rules.json beside the vectors.", show_default=False
-        ),
-    ] = None,
+    rules: Rules = None,
     on_alarm: Annotated[
         OnAlarmOption, typer.Option(help="note: only show it; stop: end the reply; ask: wait for your answer.")
     ] = OnAlarmOption.note,
@@ -81,20 +75,15 @@ def watch(
             show_default=False,
         ),
     ] = None,
-    alarms: Annotated[
-        Path | None, typer.Option(help="Also add every alarm to this JSONL file.", show_default=False)
-    ] = None,
-    webhook: Annotated[
-        str | None,
-        typer.Option(help=f"Also post every alarm here, signed with the secret in {SECRET}.", show_default=False),
-    ] = None,
+    alarms: Alarms = None,
+    webhook: WebhookTo = None,
     store: Annotated[
         str | None,
         typer.Option(
             help="Keep conversation, readings and alarms: a SQLite file or a postgresql:// address.", show_default=False
         ),
     ] = None,
-    text: Annotated[bool, typer.Option("--text/--no-text", help="Whether the store keeps words.")] = True,
+    text: Words = True,
     most: Annotated[int, typer.Option(help="Most tokens of a reply.", min=1)] = 300,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, else sampled.", min=0.0)] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.", min=0)] = 0,
@@ -109,7 +98,6 @@ def watch(
     Examples: `foreshock watch embedded` · `foreshock watch study/qwen --emotion desperate --steer calm=0.05 --on-alarm ask`
     """  # fmt: skip
     from foreshock.emotions import lookup
-    from foreshock.monitor.calibration import Calibration
     from foreshock.vectors import EmotionVectors
 
     path = found_vectors(study)
@@ -117,15 +105,13 @@ def watch(
     word = lookup(emotion).word if emotion else None
     doses = dict(dose(text, "--steer") for text in steer or [])
     vectors.readout(None, [*([word] if word else []), *doses])  # mistakes, before the model is opened
-    beside = path.parent / "rules.json"
-    found = Calibration.load(rules or beside) if rules or beside.is_file() else None
+    found = found_rules(rules, path)
     if guard and on_alarm != OnAlarmOption.note:
         raise SteeringError(
             "A guard goes on with the reply, so --guard does not go together with --on-alarm; give one."
         )
     counter = _guard(guard, found, vectors)
-    if webhook and not os.environ.get(SECRET):
-        raise OutputError(f"A webhook signs what it posts; set {SECRET} to a secret that its receiver knows too.")
+    check_webhook(webhook)
     subject = opened(model or vectors.manifest.get("model", {}).get("name"), dtype, device)
 
     from rich.console import Console
@@ -136,11 +122,11 @@ def watch(
 
     console = Console(highlight=False)
     with contextlib.ExitStack() as stack:
-        kept = _opened_store(store, text, stack)
-        sinks = list(_sinks(alarms, webhook, stack))
+        kept = opened_store(store, text, stack)
+        outlets = sinks(alarms, webhook, stack)
         screen = Screen(console, vectors.emotions, word)
         monitor = Monitor(
-            subject, vectors, found, sinks=[screen.alarm, *sinks], on_alarm=counter or _reaction(on_alarm, screen),
+            subject, vectors, found, sinks=[screen.alarm, *outlets], on_alarm=counter or _reaction(on_alarm, screen),
             on_tokens=screen.take, store=kept, source="watch",
         )  # fmt: skip
         stack.enter_context(monitor)
@@ -275,24 +261,6 @@ def _greet(console: Console, model: LanguageModel, layer: int, rules: Calibratio
         )
     else:
         console.print("[dim]No rules, so no alarms; `foreshock calibrate` makes them.[/]")
-
-
-def _opened_store(url: str | None, words: bool, stack: contextlib.ExitStack) -> Store | None:
-    if url is None:
-        return None
-    from foreshock.monitor.store import Store
-
-    return stack.enter_context(Store.open(url, keep_text=words))
-
-
-def _sinks(alarms: Path | None, webhook: str | None, stack: contextlib.ExitStack) -> Iterator:
-    from foreshock.monitor.sinks import JsonLines
-    from foreshock.monitor.webhook import Webhook
-
-    if alarms:
-        yield JsonLines(alarms)
-    if webhook:
-        yield stack.enter_context(Webhook(webhook, os.environ[SECRET]))
 
 
 def _guard(text: str | None, rules: Calibration | None, vectors: EmotionVectors) -> Guard | None:

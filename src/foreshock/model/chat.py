@@ -7,7 +7,8 @@ stands between the markers is the template's own text. The two renderings must a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os.path
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +69,48 @@ def encode_chat(tokenizer: Any, turns: Sequence[Turn], reply: bool = False) -> T
     """
     if not turns:
         raise TextError("A conversation has no messages; give at least one.")
-    if not getattr(tokenizer, "chat_template", None):
-        raise NoChatTemplate(
-            "This model has no chat template, so chat messages cannot be laid out for it; "
-            "give plain `text`, or open the model's instruct version."
-        )
-    rendered = _render(tokenizer, turns, reply)
+    _has_template(tokenizer)
+    rendered = _render(tokenizer, _plain(turns), reply)
     return _encode(tokenizer, rendered, _segments(tokenizer, turns, reply, rendered), special=False)
+
+
+def encode_messages(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+) -> Tokens:
+    """Messages in OpenAI's form, with calls of tools, up to where the reply would begin.
+
+    Where a message ends is seen by laying out the conversation up to it: what that has in common with the whole is said
+    by then. So it needs no marks, which a template that reads calls as JSON would not take; but of a message whose words
+    do not stand there as they are (calls, reasoning that is left out) no token counts as its own.
+
+    Raises:
+        NoChatTemplate: the tokenizer has none.
+        TextError: the template refuses the messages.
+    """
+    _has_template(tokenizer)
+    rendered = _render(tokenizer, messages, True, tools)
+    segments, start = [], 0
+    for number, message in enumerate(messages):
+        role, content = str(message["role"]), message.get("content") or ""
+        end = max(start, _said(tokenizer, messages[: number + 1], tools, rendered))
+        at = rendered.find(content, start, end) if content else -1
+        if at >= 0:
+            segments.append(_Segment(at, role, number, False))
+            segments.append(_Segment(at + len(content), role, number, True))
+        segments.append(_Segment(end, role, number, False))
+        start = end
+    segments.append(_Segment(len(rendered), "assistant", len(messages), False))
+    return _encode(tokenizer, rendered, segments, special=False)
+
+
+def _said(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None, rendered: str
+) -> int:
+    """Characters of `rendered` that these first messages account for; none where they cannot stand alone."""
+    try:
+        return len(os.path.commonprefix([_render(tokenizer, messages, False, tools), rendered]))
+    except TextError:
+        return 0
 
 
 def encode_transcript(tokenizer: Any, turns: Sequence[Turn], reply: bool = False) -> Tokens:
@@ -121,12 +157,31 @@ def reply_places(tokens: Tokens) -> dict[str, int]:
     }
 
 
-def _render(tokenizer: Any, turns: Sequence[Turn], reply: bool) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+def _has_template(tokenizer: Any) -> None:
+    if not getattr(tokenizer, "chat_template", None):
+        raise NoChatTemplate(
+            "This model has no chat template, so chat messages cannot be laid out for it; "
+            "give plain `text`, or open the model's instruct version."
+        )
+
+
+def _plain(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def _render(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    reply: bool,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
+    given = {"tools": list(tools)} if tools else {}
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply))
-    except TemplateError as problem:
-        roles = ", ".join(turn.role for turn in turns)
+        return str(
+            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=reply, **given)
+        )
+    except (TemplateError, TypeError, ValueError) as problem:  # templates trip over what they do not expect
+        roles = ", ".join(str(message["role"]) for message in messages)
         raise TextError(f"The model's chat template refuses a conversation of {roles} ({problem}).") from problem
 
 
@@ -134,7 +189,7 @@ def _segments(tokenizer: Any, turns: Sequence[Turn], reply: bool, rendered: str)
     """Where in `rendered` the template speaks and where each message does."""
     marks = [f"⟪foreshock{number:06d}⟫" for number in range(len(turns))]
     marked = [Turn(role=turn.role, content=mark) for turn, mark in zip(turns, marks, strict=True)]
-    pieces = _split(_render(tokenizer, marked, reply), marks)
+    pieces = _split(_render(tokenizer, _plain(marked), reply), marks)
     if pieces is None:
         raise TextError("The model's chat template leaves out or reorders messages, so tokens cannot be given roles.")
     contents = [turn.content for turn in turns]
@@ -143,7 +198,7 @@ def _segments(tokenizer: Any, turns: Sequence[Turn], reply: bool, rendered: str)
     if _join(pieces, contents) != rendered:
         raise TextError("The model's chat template rewrites the messages, so tokens cannot be given roles.")
     # What follows the last message when nothing comes after it is that turn's end mark.
-    tail = (_split(_render(tokenizer, marked[:1], False), marks[:1]) or [""])[-1] if len(turns) > 1 or reply else ""
+    tail = (_split(_render(tokenizer, _plain(marked[:1]), False), marks[:1]) or [""])[-1] if len(turns) > 1 or reply else ""
     segments, cursor = [], 0
     for number, (turn, content) in enumerate(zip(turns, contents, strict=True)):
         piece = pieces[number]

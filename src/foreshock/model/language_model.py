@@ -141,6 +141,12 @@ class LanguageModel:
             return self.encode(turns if self.takes_system else chat.without_system(turns), reply)
         return self._fitting(chat.encode_transcript(self.tokenizer, turns, reply))
 
+    def encode_messages(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> chat.Tokens:
+        """Messages in OpenAI's form, with calls of tools, up to where the reply begins (see `chat.encode_messages`)."""
+        return self._fitting(chat.encode_messages(self.tokenizer, messages, tools))
+
     def _fitting(self, tokens: chat.Tokens) -> chat.Tokens:
         if self.context and len(tokens) > self.context:
             raise TooLong(

@@ -194,15 +194,22 @@ class Monitor:
         """The scores, with the end all but certain in rows whose reply is to end."""
         return self._ended(scores.clone())
 
-    def take(self, blocks: list[Block]) -> None:
-        """Take in the readings of a pass: conversations are told apart, kept, and rules applied."""
+    def take(self, blocks: list[Block]) -> list[tuple[Heard, list[Alarm]]]:
+        """Take in the readings of a pass: conversations are told apart, kept, and rules applied.
+
+        Returns what was heard, a conversation each, with the alarms in it.
+        """
+        found = []
         for heard in self.following.heard(blocks):
             if self._keeper:
                 self._keeper.take(heard)
             if self._on_tokens:
                 self._on_tokens(heard)
-            for alarm in self._tracked(heard):
+            alarms = self._tracked(heard)
+            for alarm in alarms:
                 self._raise(alarm, heard.row)
+            found.append((heard, alarms))
+        return found
 
     def _tracked(self, heard: Heard) -> list[Alarm]:
         if self.rules is None:

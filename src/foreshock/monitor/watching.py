@@ -76,7 +76,7 @@ class Watch:
         return (hidden.detach().float() @ W + b).cpu().numpy()
 
     @contextlib.contextmanager
-    def on(self, take: Callable[[list[Block]], None]) -> Iterator[None]:
+    def on(self, take: Callable[[list[Block]], object]) -> Iterator[None]:
         """Every pass inside hands its blocks to `take`, a block a row, once the deepest watched layer has run.
 
         Raises:
@@ -102,7 +102,7 @@ class _Pass:
         layers: tuple[int, ...],
         maps: list[tuple[Tensor, Tensor]],
         places: Places,
-        take: Callable[[list[Block]], None],
+        take: Callable[[list[Block]], object],
     ) -> None:
         self.layers, self.maps, self.places, self.take = layers, list(maps), places, take
         self.ids: Tensor | None = None

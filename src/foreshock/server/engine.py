@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 
-from foreshock.errors import Busy, ServerError
+from foreshock.errors import Busy, ServerError, TooLong
 from foreshock.model import LanguageModel, Site
 from foreshock.model.generation import check_room
 from foreshock.model.stream import Residual
@@ -32,6 +34,7 @@ from foreshock.monitor.watching import Block
 from foreshock.server.requests import Event, Finished, Request
 from foreshock.server.slot import Slot
 
+_log = logging.getLogger(__name__)
 PAGE = 32
 """Tokens of a page of the key-value cache."""
 
@@ -62,7 +65,7 @@ class Engine:
         self, model: LanguageModel, monitor: Monitor, rows: int = 16, waiting: int = 64, room: int = 16_384
     ) -> None:
         self.model, self.monitor = model, monitor
-        self._most_waiting, self._rows = waiting, rows
+        self._most_waiting, self._rows, self.room = waiting, rows, room
         self._slots: dict[str, Slot] = {}
         self._numbers = itertools.count()
         self._open = contextlib.ExitStack()
@@ -79,7 +82,14 @@ class Engine:
     @property
     def _handlers(self) -> dict[str, Any]:
         """Who is told of a result. Set here, not by `register_result_handler`, which asks for a loop that stays open."""
-        return self._manager.output_router.result_handlers  # type: ignore[no-any-return]
+        return self._manager.output_router.result_handlers
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no request can be run; None where nothing is amiss."""
+        if not self._accepts:
+            return "The engine is stopping; ask again in a while."
+        return None if self._manager.is_running() else "The engine has broken down; the server has to be started anew."
 
     @property
     def load(self) -> tuple[int, int]:
@@ -105,6 +115,7 @@ class Engine:
         handle = self.model.anatomy.decoder.register_forward_pre_hook(self._begin, with_kwargs=True)
         self._open.callback(handle.remove)
         self._open.enter_context(self.model.hooked(reads, writes))
+        self._parts: list[Part] = []
         self._manager.start()
         self._accepts = True
 
@@ -118,19 +129,24 @@ class Engine:
         """Have `take` called, in the engine's thread, with all readings and alarms."""
         self._listeners.append(take)
 
-    async def submit(self, request: Request) -> AsyncIterator[Event]:
+    async def submit(self, request: Request) -> AsyncGenerator[Event]:
         """What comes of a request; leaving the iterator gives its place free.
 
         Raises:
             Busy: no more requests may wait.
             ServerError: the engine is stopping.
-            TooLong: prompt and reply are more than the model takes.
+            TooLong: prompt and reply are more than the model takes, or than the cache has room for.
         """
-        if not self._accepts:
-            raise ServerError("The engine is stopping; ask again in a while.")
+        if self.trouble:
+            raise ServerError(self.trouble)
         if len(self._slots) >= self._rows + self._most_waiting:
             raise Busy(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
         check_room(self.model, [request.prompt], request.most)
+        if len(request.prompt) + request.most > self.room:
+            raise TooLong(
+                f"A prompt of {len(request.prompt):,} tokens and a reply of up to {request.most:,} are more than the "
+                f"{self.room:,} that this server keeps at a time; ask for fewer, or start it with more --room."
+            )
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
         number = next(self._numbers)
         id = f"request-{number}"
@@ -163,7 +179,7 @@ class Engine:
             self._handlers.pop(slot.id, None)
         if result.error and not slot.over:
             slot.over = True
-            slot.tell(Finished("error", len(slot.request.prompt), slot.written, str(result.error)))
+            slot.tell(Finished("error", len(slot.request.prompt), slot.written, slot.conversation, str(result.error)))
 
     def parts(self) -> Iterator[Part]:
         """Whose tokens the running pass holds, in their order."""
@@ -172,9 +188,17 @@ class Engine:
             slot = self._slots.get(state.request_id)
             yield Part(slot, state.position_offset - length, length, future.has_new_token)
 
+    @property
+    def _here(self) -> bool:
+        """Whether the pass is one of the engine's own; another thread's that uses the same model is none of its business."""
+        return threading.current_thread() is self._manager._generation_thread
+
     def _begin(self, _decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids: Int[Tensor, "1 token"] = kwargs.get("input_ids", args[0] if args else None)
-        self._ids, self._parts, self._found = ids[0].cpu().numpy().copy(), list(self.parts()), []
+        if not self._here:
+            return
+        ids: Int[Tensor, "1 token"] = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        self._ids, self._parts = ids[0].cpu().numpy().copy(), list(self.parts())
+        self._found: list[Float[np.ndarray, "token emotion"]] = []
         for part in self._parts:
             if part.slot is not None and part.start == 0:
                 request = part.slot.request
@@ -182,11 +206,29 @@ class Engine:
 
     def _reader(self, k: int) -> Callable[[Residual], None]:
         def read(hidden: Residual) -> None:
+            if not self._here:
+                return
             self._found.append(self.monitor.readings(hidden[0], k))
             if k == len(self.monitor.layers) - 1:
-                self.monitor.take(list(self._blocks(np.stack(self._found, 1))))
+                for heard, alarms in self.monitor.take(list(self._blocks(np.stack(self._found, 1)))):
+                    self._tell(heard, alarms)
 
         return read
+
+    def _tell(self, heard: Heard, alarms: list[Alarm]) -> None:
+        """To whoever asked for the reply, and to all who listen; what goes wrong there must not stop the model."""
+        slot = next((part.slot for part in self._parts if part.slot and part.slot.row == heard.row), None)
+        if slot is not None:
+            slot.conversation = heard.conversation
+        events: list[Heard | Alarm] = [heard, *alarms]
+        for event in events:
+            if slot is not None and (slot.request.readings or isinstance(event, Alarm)):
+                slot.tell(event)
+            for take in self._listeners:
+                try:
+                    take(event)
+                except Exception:
+                    _log.exception("A listener of the engine failed; requests go on.")
 
     def _blocks(self, values: Float[np.ndarray, "token layer emotion"]) -> Iterator[Block]:
         first = 0
@@ -199,7 +241,7 @@ class Engine:
     def _writer(self, layer: int) -> Callable[[Residual], Residual]:
         def write(hidden: Residual) -> Residual:
             changed, first = hidden, 0
-            for part in self._parts:
+            for part in self._parts if self._here else ():
                 for one in part.slot.writes if part.slot else ():
                     if one.layer == layer:
                         changed = hidden.clone() if changed is hidden else changed
@@ -219,7 +261,14 @@ class Engine:
                 left[row, 0] = 0
                 continue
             conversation = following.rows.get(slot.row)
-            id = slot.choose(scores[row], following.ends, stopped=conversation is not None and conversation.stopped)
+            try:
+                id = slot.choose(scores[row], following.ends, conversation is not None and conversation.stopped)
+            except Exception as problem:  # one request's trouble is not the others'
+                _log.exception("A request failed where its next token is chosen; the others go on.")
+                slot.fail(problem)
+                self._manager.cancel_request(slot.id)
+                left[row, 0] = 0
+                continue
             left[row, id] = 0
             if slot.over and id not in following.ends and slot.written < slot.request.most:
                 self._manager.cancel_request(slot.id)
@@ -237,7 +286,7 @@ def _inside(span: Any, part: Part) -> Sequence[bool]:
     return [(place < prompt) == (span == "prompt") for place in places]
 
 
-class _Chooser(LogitsProcessor):
+class _Chooser(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
     """Where continuous batching asks for its next tokens."""
 
     supports_continuous_batching = True

@@ -32,6 +32,8 @@ class Request:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     conversation: str | None = None
     """Its name for the monitor and the store."""
+    readings: bool = False
+    """Whether its readings are told; alarms always are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Finished:
     reason: Literal["stop", "length", "alarm", "error"]
     prompt_tokens: int
     completion_tokens: int
+    conversation: str
+    """Its name for the monitor and the store."""
     error: str | None = None
 
 

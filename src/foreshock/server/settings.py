@@ -41,6 +41,10 @@ class Settings:
     """Requests a minute of one client."""
     seconds: float = 300
     """Longest that one request may take, its waiting included."""
+    patience: float = 30
+    """Seconds that running replies get to end when the server stops."""
+    days: float | None = None
+    """Age at which conversations are forgotten; None: never."""
 
     def __post_init__(self) -> None:
         if self.api_key is not None and len(self.api_key) < 16:
@@ -70,5 +74,7 @@ class Served:
     feed: Feed
     metrics: Metrics
     store: Store | None = None
+    words: bool = True
+    """Whether the store keeps words."""
     study: Path | None = None
     """The folder of the study that the vectors are from: its findings.json is shown."""

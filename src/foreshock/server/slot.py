@@ -24,6 +24,8 @@ class Slot:
     ) -> None:
         self.id, self.row, self.request, self.writes, self.tell = id, row, request, writes, tell
         self.over = False
+        self.conversation = request.conversation or ""
+        """As the monitor calls it, once it has been heard."""
         self._backend, self._stream = backend, DecodeStream(skip_special_tokens=True)
         self._counts: Counter[int] = Counter()
         self._text = self._shown = ""
@@ -38,6 +40,11 @@ class Slot:
     def written(self) -> int:
         """Tokens chosen so far."""
         return sum(self._counts.values())
+
+    def fail(self, problem: object) -> None:
+        """Its end by something that went wrong."""
+        self.over = True
+        self.tell(Finished("error", len(self.request.prompt), self.written, self.conversation, str(problem)))
 
     def choose(self, logits: Float[Tensor, " vocabulary"], ends: Sequence[int], stopped: bool) -> int:
         """The next token; tells what it adds to the text, and the end where this is it."""
@@ -54,7 +61,7 @@ class Slot:
         if last:
             self.over = True
             reason = "alarm" if stopped else "stop" if id in ends or place >= 0 else "length"
-            self.tell(Finished(reason, len(self.request.prompt), self.written))  # type: ignore[arg-type]
+            self.tell(Finished(reason, len(self.request.prompt), self.written, self.conversation))  # type: ignore[arg-type]
         return id
 
     def _drawn(self, logits: Float[Tensor, " vocabulary"]) -> int:
@@ -67,9 +74,18 @@ class Slot:
                 scores[id] -= asked.presence_penalty + count * asked.frequency_penalty
         if asked.temperature == 0:
             return int(scores.argmax())
-        chances, order = (scores / asked.temperature).softmax(-1).sort(descending=True)
+        chances = (scores / asked.temperature).softmax(-1).cpu()
+        if asked.top_p == 1:
+            return self._one_of(chances)
+        chances, order = chances.sort(descending=True)
         kept = torch.where(chances.cumsum(-1) - chances < asked.top_p, chances, 0.0)
-        return int(order[torch.multinomial(kept.cpu(), 1, generator=self._random)])
+        return int(order[self._one_of(kept)])
+
+    def _one_of(self, chances: Float[Tensor, " vocabulary"]) -> int:
+        """Drawn by one random number, where `multinomial` would draw one a token of the vocabulary."""
+        sums = chances.double().cumsum(-1)
+        place = torch.rand(1, generator=self._random, dtype=torch.float64) * sums[-1]
+        return min(int(torch.searchsorted(sums, place, right=True)), len(chances) - 1)
 
     def _held_back(self) -> int:
         """Characters at the end that a stop string may begin with."""
