@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from foreshock.server.feed import Feed
-from foreshock.server.metrics import Metrics
-
 from foreshock.cli.serve import run
 from foreshock.model import open_model
 from foreshock.model.stream import Residual
 from foreshock.monitor.monitor import Monitor
 from foreshock.server.engine import Engine
+from foreshock.server.feed import Feed
+from foreshock.server.metrics import Metrics
 from foreshock.server.settings import Served, Settings
 from foreshock.vectors import EmotionVectors
 
