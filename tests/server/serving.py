@@ -39,7 +39,7 @@ def made(
     own = Engine(model, monitor, **({"rows": 4, "waiting": 4, "room": 4096} | engine))
     feed = Feed(monitor.emotions, own.shown)
     settings = settings or Settings(per_minute=100_000, patience=5)
-    return Served(own, vectors, settings, feed, Metrics(own, store), store, words, study)
+    return Served(own, vectors, settings, feed, Metrics(own, store, feed), store, words, study)
 
 
 @contextlib.contextmanager

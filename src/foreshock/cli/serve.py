@@ -110,7 +110,7 @@ def serve(
         monitor = Monitor(subject, vectors, found, sinks=outlets, on_alarm=on_alarm.value, store=kept, source="serve")
         engine = Engine(subject, monitor, rows, waiting, room)
         feed = Feed(monitor.emotions, engine.shown)
-        served = Served(engine, vectors, settings, feed, Metrics(engine, kept), kept, text, path.parent)
+        served = Served(engine, vectors, settings, feed, Metrics(engine, kept, feed), kept, text, path.parent)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always", DriftWarning)
         warnings.simplefilter("ignore", BeyondRange)  # said in the answers

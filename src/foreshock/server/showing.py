@@ -226,7 +226,7 @@ def _wanted(asked: Sequence[str], every: Sequence[str]) -> list[str]:
 def _highest(values: np.ndarray, every: Sequence[str], most: int) -> list[str]:
     if not len(values):
         return []
-    means = np.nan_to_num(values.astype(np.float32)).mean(0)
+    means = np.nan_to_num(values.mean(0, dtype=np.float32))
     return [every[k] for k in np.argsort(-means, kind="stable")[:most]]
 
 

@@ -21,7 +21,7 @@ from foreshock.monitor.following import Heard
 from foreshock.monitor.store import Alarm
 from foreshock.server import requests, wire
 from foreshock.server.asking import wanted
-from foreshock.server.openai import ERRORS, unless_gone
+from foreshock.server.openai import unless_gone
 from foreshock.server.replies import raised
 from foreshock.server.running import run
 from foreshock.server.settings import Served
@@ -76,7 +76,7 @@ class Answer(BaseModel):
 
 def router(served: Served) -> APIRouter:
     """The route."""
-    routes = APIRouter(responses=ERRORS)
+    routes = APIRouter()
 
     @routes.post("/v1/readings", response_model=Answer)
     async def readings(request: Request, asked: Asked) -> Response:
