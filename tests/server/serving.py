@@ -45,7 +45,9 @@ def made(
 @contextlib.contextmanager
 def serving(served: Served) -> Iterator[str]:
     """Its address, while it listens."""
-    config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False)
+    config = uvicorn.Config(
+        create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
