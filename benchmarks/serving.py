@@ -43,7 +43,7 @@ def main(study: Path) -> None:
         commands = {
             "foreshock serve": ["foreshock", "serve", str(study), "--store", f"{folder}/c.db", "--per-minute", "100000"],
             "the same, nothing read": [sys.executable, "-m", "benchmarks.serving_bare", str(study)],
-            "transformers serve": ["transformers", "serve", folder, "--continuous-batching", "--dtype", "bfloat16"],
+            "transformers serve": ["transformers", "serve", folder, "--continuous-batching", "--dtype", "bfloat16", "--cb-block-size", "32", "--cb-num-blocks", "512"],
         }  # fmt: skip
         addresses = {name: stack.enter_context(server(command)) for name, command in commands.items()}
         measured = asyncio.run(rounds(addresses, tokenizer, folder))
