@@ -57,8 +57,9 @@ def builtin_prompts() -> dict[str, list[tuple[Turn, ...]]]:
 
 
 def first_messages(dialogues: Sequence[Dialogue]) -> list[tuple[Turn, ...]]:
-    """What the person says first in each dialogue."""
-    return [dialogue.turns[:1] for dialogue in dialogues]
+    """Each dialogue up to what the person says first, with its system prompt if it has one."""
+    ends = [1 + [turn.role for turn in dialogue.turns].index("user") for dialogue in dialogues]
+    return [dialogue.turns[:end] for dialogue, end in zip(dialogues, ends, strict=True)]
 
 
 def challenging() -> list[tuple[Turn, ...]]:
