@@ -65,7 +65,9 @@ def main() -> None:
     )
     unsteered = min(row["unsteered"] for row in rows)
     print(f"Unsteered log-probabilities correlate at {unsteered:.4f} or more; vector off again: to the bit as before.")
-    save("llama_cpp", {"least_r": min(row["r"] for row in rows)}, {"rows": rows, "unsteered": unsteered, "layer": layer})
+    save(
+        "llama_cpp", {"least_r": min(row["r"] for row in rows)}, {"rows": rows, "unsteered": unsteered, "layer": layer}
+    )
 
 
 ROW = ("r", "slope", "early", "late", "own_here", "own_there")

@@ -64,7 +64,9 @@ def test_a_fine_tune_on_one_emotion_raises_its_reading(
     moved = {word: logged[-1][f"foreshock/{word}"] - logged[0][f"foreshock/{word}"] for word in ("sad", "happy")}
     assert moved[taught] > 0.1
     assert moved[taught] > 3 * abs(moved[other])
-    assert sum("loss" in entry for entry in trainer.state.log_history) == STEPS // 4  # the trainer's own logs are all there
+    assert (
+        sum("loss" in entry for entry in trainer.state.log_history) == STEPS // 4
+    )  # the trainer's own logs are all there
     assert f"'foreshock/{taught}'" in capsys.readouterr().out  # and its reporters have the readings
 
 

@@ -62,10 +62,14 @@ def push(plant: Planted, word: str, size: float) -> Change:
     return change
 
 
-def shake(model: torch.nn.Module) -> None:
-    torch.manual_seed(3)
-    for weight in model.model.layers.parameters():
-        weight += 0.05 * torch.randn_like(weight)
+def shake(seed: int) -> Change:
+    def change(model: torch.nn.Module) -> None:
+        torch.manual_seed(seed)
+        for weight in model.model.layers.parameters():
+            if weight.ndim == 2:
+                weight += 0.02 * torch.randn_like(weight)
+
+    return change
 
 
 def found(plant: Planted, vectors: EmotionVectors, texts: dict, second: LanguageModel) -> dict[str, Finding]:
@@ -74,7 +78,7 @@ def found(plant: Planted, vectors: EmotionVectors, texts: dict, second: Language
 
 
 def test_a_model_compared_with_itself_has_not_moved(plant: Planted, vectors: EmotionVectors, texts: dict) -> None:
-    for finding in found(plant, vectors, texts, changed(plant, lambda model: None)).values():
+    for finding in found(plant, vectors, texts, changed(plant, lambda _: None)).values():
         assert finding.estimate == 0
         assert finding.verdict == "does not hold"
         assert all(row["shift"] == 0 and row["q"] == 1 for row in finding.table)
@@ -87,7 +91,7 @@ def test_an_emotion_that_was_pushed_is_found(plant: Planted, vectors: EmotionVec
         first = finding.table[0]
         assert first["emotion"] == "desperate" and finding.notes[0].startswith("Furthest up: *desperate*")
         assert first["shift"] == pytest.approx(1.5, rel=0.1)
-        assert first["from"] <= first["shift"] <= first["to"]
+        assert first["from"] <= first["effect"] <= first["to"]
         assert first["p signs"] < 0.01 and first["q"] < 0.05
         assert all(row["q"] > 0.05 for row in finding.table[1:])
         # This model's stream differs between prompts in nothing but emotions, so nothing moves it anywhere else.
@@ -114,11 +118,14 @@ def test_a_verdict_asks_for_a_movement_that_prompts_share_and_that_is_the_emotio
     assert (finding.verdict == "holds") == (verdict == "holds")
 
 
-def test_a_model_shaken_at_random_is_not_called_moved(plant: Planted, vectors: EmotionVectors, texts: dict) -> None:
-    for finding in found(plant, vectors, texts, changed(plant, shake)).values():
-        assert finding.estimate > 0
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_shaken_at_random_is_not_called_moved(
+    seed: int, plant: Planted, vectors: EmotionVectors, texts: dict
+) -> None:
+    for finding in found(plant, vectors, texts, changed(plant, shake(seed))).values():
+        assert finding.estimate > 0.2  # it has moved, as everything has
+        assert finding.table[0]["p signs"] < 0.01
         assert finding.verdict != "holds"
-        assert all(row["q"] > 0.01 for row in finding.table)
 
 
 def test_readings_are_those_of_the_public_reader(plant: Planted, vectors: EmotionVectors, texts: dict) -> None:

@@ -1,10 +1,12 @@
 """Two models of one family, base and fine-tune or two checkpoints: where their profiles differ (see `foreshock.profile`).
 
-The same vectors read the same tokens on both. For each kind of prompts the claim is that the profile has moved: the root
-mean square, over emotions, of the mean difference. It has two nulls. *Signs*: within each prompt the two models change places
-at random, so only a difference that prompts share is left over. *Random directions*: sets of directions with the
-activations' covariance, denoised, as long as the emotions' and on average as alike, because a fine-tune moves the stream
-everywhere, and a profile has moved only if it moved further than such a set does. The verdict is taken against the harder.
+The same vectors read the same tokens on both. An emotion's *effect* is its mean shift in standard deviations of its reading
+over the prompts on the first model. For each kind of prompts the claim is that the profile has moved: the root mean square of
+the effects. It has two nulls. *Signs*: within each prompt the two models change places at random, so only a difference that
+prompts share is left over. *Random directions*: sets of directions with the activations' covariance, denoised, of unit length
+and on average as alike as the emotions' are; a fine-tune moves the stream everywhere, and a profile has moved only if it moved
+further than such a set does. Effects, not lengths, are compared with theirs, as the directions along which prompts differ
+most also move furthest. The verdict is taken against the harder of the two.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from foreshock.vectors import EmotionVectors
 from foreshock.vectors.estimation import unit
 
 DRAWS = 1000
-WORTHWHILE = 0.25
-"""In standard deviations of the fitted passages, on average over emotions."""
+WORTHWHILE = 0.2
+"""What is commonly called a small effect (Cohen 1988)."""
+LEAST = 0.01
+"""Smallest spread over prompts that effects are measured in, in standard deviations of stories."""
 SHOWN = 24
 """Emotions in the chart: those that moved furthest."""
 PUBLISHED = "Claude Sonnet 4.5 after post-training: brooding, gloomy, reflective up; playful, exuberant, spiteful, enthusiastic down"
-Shifts = Float[np.ndarray, "prompt emotion"]
+Effects = Float[np.ndarray, "prompt emotion"]
 
 
 def compare(first: Profile, second: Profile, vectors: EmotionVectors, seed: int = 0) -> list[Finding]:
@@ -45,30 +49,31 @@ def compare(first: Profile, second: Profile, vectors: EmotionVectors, seed: int 
 
 def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str, seed: int) -> Finding:
     moved = second.residuals[kind].astype(np.float64) - first.residuals[kind]
-    before, after = first.readings(vectors, kind), second.readings(vectors, kind)
-    shifts = moved @ vectors.readout(first.layer).W.T
+    before, after = first.readings(vectors, kind).mean(0), second.readings(vectors, kind).mean(0)
+    W, pool = vectors.readout(first.layer).W, _centred(first)
+    effects = moved @ W.T / np.maximum((pool @ W.T).std(0), LEAST)
     random = generator(seed, f"compare {kind}")
-    value = _size(shifts.mean(0))
-    signs = random.choice([-1.0, 1.0], (DRAWS, len(shifts))) @ shifts / len(shifts)
-    sets = _random_shifts(first, second, vectors, moved.mean(0), random)
+    value = _size(effects.mean(0))
+    signs = random.choice([-1.0, 1.0], (DRAWS, len(effects))) @ effects / len(effects)
+    sets = _random_effects(pool, vectors, first.layer, moved.mean(0), random)
     null, other = harder(
         against("the two models exchanged within prompts at random", value, [_size(row) for row in signs]),
-        against("random directions, as long and as alike as the emotions'", value, [_size(row) for row in sets]),
+        against("random directions, as alike as the emotions'", value, [_size(row) for row in sets]),
     )
-    rows = _table(vectors.emotions, before.mean(0), after.mean(0), shifts, signs, sets, random)
+    rows = _table(vectors.emotions, before, after, effects, signs, sets, random)
     names = f"{first.model['name']} → {second.model['name']}"
     return Finding(
         id=f"profile-{kind}",
         claim=f"The profile before replies to {kind} prompts has moved",
-        statistic=f"root mean square over {len(vectors)} emotions of the mean shift over {len(shifts)} prompts, in standard deviations of stories",
+        statistic=f"root mean square effect over {len(vectors)} emotions and {len(effects)} prompts, in standard deviations over prompts",
         estimate=value,
-        interval=bootstrap(len(shifts), lambda drawn: _size(shifts[drawn].mean(0)), random),
+        interval=bootstrap(len(effects), lambda drawn: _size(effects[drawn].mean(0)), random),
         null=null,
         published=PUBLISHED,
         worthwhile=WORTHWHILE,
         how_to_read=(
-            f"A shift is the reading on {second.model['name']} less the reading on {first.model['name']}, of the same tokens by the same vectors; "
-            "to the right it rose. Grey: the middle 95 % of random directions that are as long; an emotion inside has moved no further than anything else."
+            f"An effect is the reading on {second.model['name']} less that on {first.model['name']}, of the same tokens by the same vectors, over "
+            "how much prompts differ; to the right it rose. Grey: the middle 95 % of random directions; an emotion inside has moved no further than anything else."
         ),
         baselines={"random directions": float(np.mean([_size(row) for row in sets]))},
         notes=(_furthest(rows), beside(other), _cannot(vectors, first, second)),
@@ -77,32 +82,36 @@ def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str
     )  # fmt: skip
 
 
-def _size(shift: Float[np.ndarray, " emotion"]) -> float:
-    return float(np.sqrt(np.mean(np.square(shift))))
+def _size(effects: Float[np.ndarray, " emotion"]) -> float:
+    return float(np.sqrt(np.mean(np.square(effects))))
 
 
-def _random_shifts(
-    first: Profile,
-    second: Profile,
+def _centred(profile: Profile) -> Float[np.ndarray, "prompt hidden"]:
+    """How prompts differ within their kinds."""
+    return np.concatenate([rows.astype(np.float64) - rows.mean(0) for rows in profile.residuals.values()])
+
+
+def _random_effects(
+    pool: Float[np.ndarray, "prompt hidden"],
     vectors: EmotionVectors,
+    layer: int,
     moved: Float[np.ndarray, " hidden"],
     random: np.random.Generator,
 ) -> Float[np.ndarray, "draw emotion"]:
     """What sets of random directions make of the mean movement.
 
-    Random mixtures of both models' centred residuals; the mixing makes the directions of a set as alike, on average, as
-    the emotions' are, since many directions that are much alike give a less certain mean square than as many apart.
+    Random mixtures of how prompts differ; the mixing makes the directions of a set as alike, on average, as the emotions'
+    are, since the mean square of many that are much alike is less certain than that of as many apart.
     """
-    k = vectors.layers.index(first.layer)
-    pool = np.concatenate([rows - rows.mean(0) for one in (first, second) for rows in one.residuals.values()])
-    pool = pool - pool @ vectors.neutral[k].T @ vectors.neutral[k]
+    k = vectors.layers.index(layer)
+    source = pool - pool @ vectors.neutral[k].T @ vectors.neutral[k]
     own = unit(vectors.directions[k])
     sizes, axes = np.linalg.eigh(own @ own.T)
-    alike = axes * np.sqrt(np.maximum(sizes, 0.0))
+    alike, scale = axes * np.sqrt(np.maximum(sizes, 0.0)), 1 / vectors.spread[k]
     drawn = np.empty((DRAWS, len(own)))
     for draw in range(DRAWS):
-        directions = alike @ (random.standard_normal((len(own), len(pool))) @ pool)
-        drawn[draw] = unit(directions) @ moved / vectors.spread[k]
+        directions = unit(alike @ (random.standard_normal((len(own), len(source))) @ source)) * scale[:, None]
+        drawn[draw] = directions @ moved / np.maximum((pool @ directions.T).std(0), LEAST)
     return drawn
 
 
@@ -110,24 +119,25 @@ def _table(
     emotions: tuple[str, ...],
     before: Float[np.ndarray, " emotion"],
     after: Float[np.ndarray, " emotion"],
-    shifts: Shifts,
+    effects: Effects,
     signs: Float[np.ndarray, "draw emotion"],
     sets: Float[np.ndarray, "draw emotion"],
     random: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """A row an emotion, the furthest moved first, with its interval over prompts and the larger of its two p-values."""
-    mean = shifts.mean(0)
-    weights = random.multinomial(len(shifts), np.full(len(shifts), 1 / len(shifts)), DRAWS) / len(shifts)
-    low, high = np.quantile(weights @ shifts, [0.025, 0.975], axis=0)
+    """A row an emotion, the furthest moved first: readings, effect with its interval over prompts, both p-values."""
+    mean, count = effects.mean(0), len(effects)
+    low, high = np.quantile(
+        random.multinomial(count, np.full(count, 1 / count), DRAWS) @ effects / count, [0.025, 0.975], axis=0
+    )
     p_signs, p_sets = ((1 + (np.abs(draws) >= np.abs(mean)).sum(0)) / (1 + DRAWS) for draws in (signs, sets))
-    p = np.maximum(p_signs, p_sets)
-    q = corrected_p(p.tolist())
+    q = corrected_p(np.maximum(p_signs, p_sets).tolist())
     rows = [
         {
             "emotion": word,
             "first": float(before[k]),
             "second": float(after[k]),
-            "shift": float(mean[k]),
+            "shift": float(after[k] - before[k]),
+            "effect": float(mean[k]),
             "from": float(low[k]),
             "to": float(high[k]),
             "p signs": float(p_signs[k]),
@@ -136,12 +146,12 @@ def _table(
         }
         for k, word in enumerate(emotions)
     ]
-    return sorted(rows, key=lambda row: -abs(row["shift"]))
+    return sorted(rows, key=lambda row: -abs(row["effect"]))
 
 
 def _furthest(rows: list[dict[str, Any]]) -> str:
-    up = [f"*{row['emotion']}* {row['shift']:+.2f}" for row in rows if row["shift"] > 0][:6]
-    down = [f"*{row['emotion']}* {row['shift']:+.2f}" for row in rows if row["shift"] < 0][:6]
+    up = [f"*{row['emotion']}* {row['effect']:+.2f}" for row in rows if row["effect"] > 0][:6]
+    down = [f"*{row['emotion']}* {row['effect']:+.2f}" for row in rows if row["effect"] < 0][:6]
     clear = sum(row["q"] <= 0.05 for row in rows)
     return (
         f"Furthest up: {', '.join(up) or 'none'}. Furthest down: {', '.join(down) or 'none'}. "
@@ -156,7 +166,7 @@ def _cannot(vectors: EmotionVectors, first: Profile, second: Profile) -> str:
         if made_on.get("fingerprint") == one.model["fingerprint"]:
             whose = f"{which} model"
     return (
-        f"The vectors are of {whose}. A shift says how far the stream has moved along them; it does not say whether the other "
+        f"The vectors are of {whose}. An effect says how far the stream has moved along them; it does not say whether the other "
         "model still represents an emotion along the same direction, nor what it does with it."
     )
 
@@ -164,6 +174,6 @@ def _cannot(vectors: EmotionVectors, first: Profile, second: Profile) -> str:
 def _chart(kind: str, names: str, rows: list[dict[str, Any]], sets: Float[np.ndarray, "draw emotion"]) -> Chart:
     low, high = np.quantile(sets, [0.025, 0.975])
     what = "neutral prompts" if kind == NEUTRAL else f"{kind} prompts"
-    caption = f"Shift before replies to {what}, with 95 % intervals over prompts: {names}"
-    shown = sorted(rows[:SHOWN], key=lambda row: -row["shift"])
-    return charts.ranges(f"profile-{kind}", caption, shown, "shift", "emotion", (float(low), float(high)))
+    caption = f"Effect before replies to {what}, with 95 % intervals over prompts: {names}"
+    shown = sorted(rows[:SHOWN], key=lambda row: -row["effect"])
+    return charts.ranges(f"profile-{kind}", caption, shown, "effect", "emotion", (float(low), float(high)))
