@@ -2,9 +2,9 @@
 
 The embedded model's GGUF file is run by llama.cpp itself, with and without the vector that `foreshock export --to gguf`
 writes. For each of a few prompts the change of the next token's log-probabilities over the whole vocabulary is correlated
-with the change under our own steering. The weights are the same file's: llama.cpp multiplies them quantised and Foreshock
-unpacked to bfloat16, so the two agree closely, not to the bit. As a check on the layer convention the same vector is also
-put one layer too early and one too late, which must agree less.
+with the change under our own steering: once on the four-bit file, which llama.cpp multiplies with activations rounded to eight
+bits, and once on the same weights unpacked as Foreshock unpacks them, where only arithmetic is left to differ. As a check on
+the layer convention the vector is also put one layer too early and one too late, which must agree less.
 
 llama-cpp-python has to be there already, built from source (minutes):
 
@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import dequantize
 
 from benchmarks.measuring import PEERS, save, show
 from foreshock.cli.options import found_vectors
@@ -56,27 +58,37 @@ def main() -> None:
         sys.exit(f"NOT MEASURED: llama-cpp-python is not installed at {given.python}; see the head of {__file__}.")
     model, vectors = open_model(dtype="float32"), EmotionVectors.load(found_vectors(given.study))
     layer = Steering({}, vectors).where[0]
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [measured(model, vectors, word, strength, layer, Path(folder), given.python) for word, strength in DOSES]
-    show(
-        f"Change of next-token log-probabilities, llama.cpp against Foreshock; {model.name}, layer {layer}",
-        ["steering", "r", "slope", "r one layer early", "r one late", "own word here", "own word llama.cpp"],
-        [[row["steering"], *(f"{row[key]:+.3f}" for key in ROW)] for row in rows],
-    )
-    unsteered = min(row["unsteered"] for row in rows)
-    print(f"Unsteered log-probabilities correlate at {unsteered:.4f} or more; vector off again: to the bit as before.")
-    save(
-        "llama_cpp", {"least_r": min(row["r"] for row in rows)}, {"rows": rows, "unsteered": unsteered, "layer": layer}
-    )
+    tables = {}
+    with tempfile.TemporaryDirectory() as name:
+        files = {"four-bit": Path(_embedded_gguf()), "unpacked": Path(name) / "unpacked.gguf"}
+        unpack(files["four-bit"], files["unpacked"])
+        for weights, file in files.items():
+            rows = [measured(model, vectors, dose, layer, file, Path(name), given.python) for dose in DOSES]
+            show(
+                f"Change of next-token log-probabilities, llama.cpp ({weights}) against Foreshock; {model.name}, layer {layer}",
+                ["steering", "r", "slope", "r one layer early", "r one late", "own word here", "own word llama.cpp"],
+                [[row["steering"], *(f"{row[key]:+.4f}" for key in ROW)] for row in rows],
+            )
+            print(f"Unsteered log-probabilities: r at least {min(row['unsteered'] for row in rows):.5f}")
+            tables[weights] = rows
+    least = {f"least_r_{weights}": min(row["r"] for row in rows) for weights, rows in tables.items()}
+    save("llama_cpp", least, {"rows": tables, "layer": layer})
 
 
 ROW = ("r", "slope", "early", "late", "own_here", "own_there")
 
 
 def measured(
-    model: LanguageModel, vectors: EmotionVectors, word: str, strength: float, layer: int, folder: Path, python: Path
+    model: LanguageModel,
+    vectors: EmotionVectors,
+    dose: tuple[str, float],
+    layer: int,
+    weights: Path,
+    folder: Path,
+    python: Path,
 ) -> dict[str, Any]:
     """One steering on both engines."""
+    word, strength = dose
     steering = Steering({word: strength}, vectors, [layer])
     added = ControlVector.of(steering)
     files = {}
@@ -84,7 +96,7 @@ def measured(
         files[name] = str(folder / f"{word}{strength}-{name}.gguf")
         gguf.save(ControlVector((at,), added.values, added.about), files[name])
     prompts = [model.encode([Turn(role="user", content=text)], reply=True).ids for text in PROMPTS]
-    job = {"model": _embedded_gguf(), "vectors": files, "prompts": prompts}
+    job = {"model": str(weights), "vectors": files, "prompts": prompts}
     done = subprocess.run([python, PEER], input=json.dumps(job), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"llama.cpp failed:\n{done.stderr[-2000:]}")
@@ -104,6 +116,29 @@ def measured(
         "own_here": float(here[:, token].mean()),
         "own_there": float(moved["right"][:, token].mean()),
     }
+
+
+def unpack(source: Path, target: Path) -> None:
+    """The same model with its weights as Foreshock keeps them, rounded to bfloat16, in float32."""
+    reader, writer = GGUFReader(source), None
+    for field in reader.fields.values():
+        if field.name == "general.architecture":
+            writer = GGUFWriter(target, field.contents())
+    assert writer is not None
+    for field in reader.fields.values():
+        if field.name == "general.architecture" or field.name.startswith("GGUF."):
+            continue
+        value = GGMLQuantizationType.F32.value if field.name == "general.file_type" else field.contents()
+        writer.add_key_value(
+            field.name, value, field.types[0], sub_type=field.types[-1] if len(field.types) > 1 else None
+        )
+    for tensor in reader.tensors:
+        full = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+        writer.add_tensor(tensor.name, full.bfloat16().float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 @torch.inference_mode()
