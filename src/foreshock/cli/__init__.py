@@ -7,7 +7,22 @@ import sys
 
 import typer
 
-from foreshock.cli import behave, bench, calibrate, card, doctor, read, serve, steer, study, sweep, watch, write
+from foreshock.cli import (
+    behave,
+    bench,
+    calibrate,
+    card,
+    compare,
+    doctor,
+    export,
+    read,
+    serve,
+    steer,
+    study,
+    sweep,
+    watch,
+    write,
+)
 from foreshock.errors import ForeshockError
 
 app = typer.Typer(
@@ -28,6 +43,8 @@ app.command()(behave.behave)
 app.add_typer(bench.app, name="bench")
 app.command()(sweep.sweep)
 app.command()(write.write)
+app.command()(compare.compare)
+app.command()(export.export)
 app.command()(card.card)
 app.command()(doctor.doctor)
 

@@ -79,6 +79,24 @@ def render(
     )
 
 
+def render_comparison(findings: Sequence[Finding], manifest: dict[str, Any]) -> str:
+    """The page of two models compared, as a string."""
+    return (
+        environment()
+        .get_template("compare.html")
+        .render(
+            findings=findings,
+            manifest=manifest,
+            first=manifest["first"],
+            second=manifest["second"],
+            held=sum(finding.verdict == "holds" for finding in findings),
+            specs={chart.name: _responsive(chart) for finding in findings for chart in finding.charts},
+            vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]  # the stub has no default
+            provenance=json.dumps(manifest, indent=2),
+        )
+    )
+
+
 def render_sweep(tops: Tops, manifest: dict[str, Any], corpus: str) -> str:
     """The page of a corpus sweep: each emotion's highest passages and tokens, tinted."""
     return (
