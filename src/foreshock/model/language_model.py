@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
 from foreshock.model.steered import Steers, steered
 from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
+from foreshock.model.work import Block, Result, Tell, Work, Workers, silent
 from foreshock.texts.schema import Turn
 
 _PASSING = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "_attn_implementation"}
@@ -44,6 +45,8 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.anatomy: Anatomy = find_anatomy(model)
+        self.workers: Workers | None = None
+        """Who does the work of `each`; None: this process."""
 
     @property
     def device(self) -> torch.device:
@@ -159,6 +162,17 @@ class LanguageModel:
         """The texts in batches of at most `budget` tokens, longest first (see `model.batches`)."""
         for rows in plan([len(text) for text in ids], budget):
             yield pad(ids, rows, self.tokenizer.pad_token_id or 0, self.device)
+
+    def each(
+        self, work: Work[Block, Result], blocks: Iterable[tuple[int, Block]], tell: Tell = silent
+    ) -> Iterator[tuple[int, Result]]:
+        """What `work(model, block, tell)` gives for each numbered block, here one after the other.
+
+        Workers do several at a time, and give the results in the order in which they are done (`work.in_order` sorts).
+        """
+        if self.workers:
+            return self.workers.each(work, blocks, tell)
+        return ((number, work(self, block, tell)) for number, block in blocks)
 
     @contextlib.contextmanager
     def hooked(
