@@ -150,9 +150,7 @@ def read_layers(
         yield from block
 
 
-def read_by(
-    model: LanguageModel, readout: Readout, texts: Iterable[Tokens], budget: int = 4096
-) -> Iterator[Readings]:
+def read_by(model: LanguageModel, readout: Readout, texts: Iterable[Tokens], budget: int = 4096) -> Iterator[Readings]:
     """Readings by one readout, in this process: what a worker does. The readout is not checked to be of this model.
 
     Raises:

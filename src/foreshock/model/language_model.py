@@ -19,6 +19,7 @@ from foreshock.errors import NotFinite, TextError, TooLong
 from foreshock.model import chat
 from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
+from foreshock.model.devices import device_of, present, weights
 from foreshock.model.steered import Steers, steered
 from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
 from foreshock.model.work import Block, Result, Tell, Work, Workers, silent
@@ -50,8 +51,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go."""
-        return self.model.get_input_embeddings().weight.device
+        """Where token ids go. Layers may compute elsewhere (`open_model(device="auto")`)."""
+        return device_of(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -92,11 +93,13 @@ class LanguageModel:
         A hash over the name, shape and a sample of every tensor, rounded to bfloat16.
         """
         digest = hashlib.sha256()
-        for name, weight in sorted(self.model.named_parameters()):
-            digest.update(f"{name}{tuple(weight.shape)}".encode())
-            flat = weight.detach().flatten()
-            sample = flat[:: max(1, flat.numel() // 1024)]
-            digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
+        samples = {}
+        for name, weight in weights(self.model):
+            flat = weight.flatten()
+            sample = flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16)
+            samples[name] = f"{name}{tuple(weight.shape)}".encode(), sample.view(torch.int16).numpy().tobytes()
+        for _, parts in sorted(samples.items()):
+            digest.update(b"".join(parts))
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -217,7 +220,7 @@ class LanguageModel:
         reads = {Site(layer): _keep(caught, layer) for layer in layers}
         self.run(batch.ids, reads)
         for layer, hidden in caught.items():
-            check_finite(hidden[batch.mask()], layer)
+            check_finite(hidden[batch.mask().to(hidden.device)], layer)
         return caught
 
     def logits(
@@ -253,11 +256,12 @@ class LanguageModel:
         The norm's and the unembedding's constant parts cancel; the scale of a direction does not matter.
         """
         norm, head = self.anatomy.norm, self.anatomy.unembedding
-        weight: Tensor = head.weight  # type: ignore[assignment]
         size = directions.norm(dim=-1, keepdim=True).clamp_min(1e-12) / self.hidden**0.5  # rms 1, as the norm expects
-        scaled = (directions / size).to(weight)
-        zero = torch.zeros_like(scaled[:1])
-        return ((norm(scaled) - norm(zero)) @ weight.T).float()
+        with present(head):
+            weight: Tensor = head.weight  # type: ignore[assignment]
+            scaled = (directions / size).to(weight)
+            zero = torch.zeros_like(scaled[:1])
+            return ((norm(scaled) - norm(zero)).to(weight) @ weight.T).float()
 
 
 @contextlib.contextmanager
@@ -265,9 +269,10 @@ def finely(head: Any, tokens: Sequence[int] | None) -> Iterator[None]:
     """Within the context an unembedding gives the logits of `tokens` alone, in float32; None leaves it as it is."""
 
     def instead(_module: Any, args: tuple[Any, ...], _out: Tensor) -> Tensor:
-        wanted = torch.tensor(list(tokens or ()), device=head.weight.device)
-        bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
-        return functional.linear(args[0].float(), head.weight[wanted].float(), bias)
+        with present(head):
+            wanted = torch.tensor(list(tokens or ()), device=head.weight.device)
+            bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
+            return functional.linear(args[0].to(wanted.device).float(), head.weight[wanted].float(), bias)
 
     handle = None if tokens is None else head.register_forward_hook(instead)
     try:

@@ -104,15 +104,17 @@ def share(count: int | None) -> list[Share]:
     Raises:
         ScaleError: it has not so much.
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(has.get("CPU", 0)) for has in machines]
-    gpus = [int(has.get("GPU", 0)) for has in machines]
-    count = count or sum(gpus) or sum(1 for have in cpus if have)
-    one = Share(max(1, sum(cpus) // max(count, 1)), sum(gpus) // max(count, 1))
-    fit = sum(min(c // one.num_cpus, g // one.num_gpus if one.num_gpus else c) for c, g in zip(cpus, gpus, strict=True))
-    if not count or fit < count or (sum(gpus) and not one.num_gpus):
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    machines = [
+        (int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in (n["Resources"] for n in nodes if n["Alive"])
+    ]
+    cpus, gpus = (sum(has[kind] for has in machines) for kind in (0, 1))
+    count = count or gpus or len([1 for have, _ in machines if have]) or 1
+    one = Share(max(1, cpus // count), gpus // count)
+    fit = sum(min(c // one.num_cpus, g // one.num_gpus if one.num_gpus else c) for c, g in machines)
+    if fit < count or (gpus and not one.num_gpus):
         raise ScaleError(
-            f"{count} workers do not fit on {len(machines)} machines with {sum(cpus)} CPUs and {sum(gpus)} GPUs in equal "
-            "parts; give another number of --workers."
+            f"{count} workers do not fit in equal parts on Ray's {cpus} CPUs and {gpus} GPUs ({len(machines)} machines); "
+            "give another number of --workers."
         )
     return [one] * count

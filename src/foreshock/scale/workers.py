@@ -62,8 +62,8 @@ class RayWorkers:
     """
 
     def __init__(self, opening: Opening, shares: list[Share]) -> None:
-        made = ray.remote(max_restarts=RESTARTS, max_task_retries=RESTARTS)(_Worker)
-        self._actors = [
+        made: Any = ray.remote(max_restarts=RESTARTS, max_task_retries=RESTARTS)(_Worker)
+        self._actors: list[Any] = [
             made.options(num_cpus=one.num_cpus, num_gpus=one.num_gpus).remote(opening, one.num_cpus) for one in shares
         ]
         self.pids()
@@ -138,7 +138,12 @@ def spread(
 
 @contextlib.contextmanager
 def spread_within(
-    model: LanguageModel, name: str | None, device: str | None, address: str = LOCAL, count: int | None = None, **local: Any
+    model: LanguageModel,
+    name: str | None,
+    device: str | None,
+    address: str = LOCAL,
+    count: int | None = None,
+    **local: Any,
 ) -> Iterator[RayWorkers]:
     """The same inside a context, after which the model works alone again and Ray is left."""
     with cluster(address, **local):
