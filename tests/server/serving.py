@@ -39,13 +39,13 @@ def made(
     own = Engine(model, monitor, **({"rows": 4, "waiting": 4, "room": 4096} | engine))
     feed = Feed(monitor.emotions, own.shown)
     settings = settings or Settings(per_minute=100_000, patience=5)
-    return Served(own, vectors, settings, feed, Metrics(own, store), store, words, study)
+    return Served(own, vectors, settings, feed, Metrics(own, store, feed), store, words, study)
 
 
 @contextlib.contextmanager
 def serving(served: Served) -> Iterator[str]:
     """Its address, while it listens."""
-    config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False)
+    config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from foreshock.errors import ServerError
 from foreshock.model.planted import Planted
@@ -30,7 +34,7 @@ def locked(plant: Planted, vectors: EmotionVectors) -> Iterator[str]:
 
 def test_data_needs_the_key_and_the_page_and_health_do_not(locked: str) -> None:
     for path in ("/v1/models", "/metrics", "/events", "/api/status", "/openapi.json", "/nothing"):
-        for wrong in (None, "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", "Bearer \xff\xfe"):
+        for wrong in (None, "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer \xff\xfe"):
             headers = {} if wrong is None else {"Authorization": wrong.encode("latin-1")}
             answer = httpx.get(f"{locked}{path}", headers=headers)
             if answer.status_code == 429:
@@ -65,10 +69,61 @@ def small(plant: Planted, vectors: EmotionVectors) -> Iterator[str]:
 def test_a_body_beyond_the_limit_is_refused_however_it_comes(small: str) -> None:
     large = json.dumps(CHAT | {"messages": [{"role": "user", "content": "w1 " * 10_000}]}).encode()
     headers = {"Content-Type": "application/json"}
-    assert httpx.post(f"{small}/v1/chat/completions", content=large, headers=headers).status_code == 413
-    pieces = (large[k : k + 1000] for k in range(0, len(large), 1000))
-    answer = httpx.post(f"{small}/v1/chat/completions", content=pieces, headers=headers)
-    assert answer.status_code == 413 and "error" in answer.json()
+    for sent in (large, (large[k : k + 1000] for k in range(0, len(large), 1000))):
+        answer = httpx.post(f"{small}/v1/chat/completions", content=sent, headers=headers)
+        assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
+        assert "content-security-policy" in answer.headers
+
+
+def test_a_body_that_never_ends_is_given_up_at_the_limit() -> None:
+    """Whoever sends it is asked for no more than the limit and one piece, and the route is not reached."""
+    taken = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += 1
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    answer = asyncio.run(answered(receive, [(b"content-length", b"5")]))
+    assert answer[0]["status"] == 413 and taken == 21
+
+
+async def answered(receive: Any, headers: list[tuple[bytes, bytes]]) -> list[dict[str, Any]]:
+    """What a guarded application with one route answers."""
+    app, sent = FastAPI(), list[dict[str, Any]]()
+
+    @app.post("/")
+    async def fail() -> None:
+        raise RuntimeError("a fault of the server")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    guarding.guard(app, Settings(body=20_000))
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [(b"host", b"localhost"), *headers]}  # fmt: skip
+    with contextlib.suppress(RuntimeError):
+        await app(scope, receive, send)
+    return sent
+
+
+def test_the_answer_to_a_fault_of_the_server_has_the_headers_too() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    start = asyncio.run(answered(receive, []))[0]
+    assert start["status"] == 500 and b"content-security-policy" in dict(start["headers"])
+
+
+def test_a_key_may_have_any_letters_and_its_scheme_any_case() -> None:
+    key = "schlüssel-mit-umlaut"
+    app = FastAPI()
+    guarding.guard(app, Settings(api_key=key))
+
+    async def asked(given: str) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return (await client.get("/openapi.json", headers={"Authorization": given.encode()})).status_code
+
+    assert [asyncio.run(asked(given)) for given in (f"Bearer {key}", f"bearer {key}", f"Bearer {key}x", key)] == [200, 200, 401, 401]  # fmt: skip
 
 
 def test_a_body_that_does_not_come_is_given_up(small: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from tests.monitor.store.conftest import cluster  # noqa: F401
 
 pytestmark = pytest.mark.slow  # each opens the model anew
 KEY = "a-secret-of-many-letters"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
 WARM = {"model": "any", "messages": [{"role": "user", "content": "w1 w2 w3"}], "temperature": 1.9}
 
 
@@ -42,34 +43,35 @@ def study(
 def process(study: Path, model: Path, *options: str) -> Iterator[tuple[subprocess.Popen, str]]:
     command = [*FORESHOCK, "serve", str(study), "--model", str(model), "--dtype", "float32", "--port", "0", *options]
     environment = os.environ | {"FORESHOCK_API_KEY": KEY, "COLUMNS": "200"}
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    assert running.stdout
-    said = ""
-    while not (found := re.search(r"dashboard +(http://[\d.:]+)/", said)):
-        line = running.stdout.readline()
-        assert line, f"it did not start: {said}"
-        said += line
-    try:
-        yield running, found[1]
-    finally:
-        running.kill()
-        running.wait()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as running:
+        assert running.stdout
+        said = ""
+        while not (found := re.search(r"dashboard +(http://[\d.:]+)/", said)):
+            line = running.stdout.readline()
+            assert line, f"it did not start: {said}"
+            said += line
+        try:
+            yield running, found[1]
+        finally:
+            running.kill()
 
 
 def ask(address: str, **given: object) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.post(f"{address}/v1/chat/completions", json=WARM | given, headers=headers, timeout=60)
+    return httpx.post(f"{address}/v1/chat/completions", json=WARM | given, headers=HEADERS, timeout=60)
 
 
 def test_it_drains_at_sigterm_and_tells_no_secret(study: Path, plant_folder: Path) -> None:
     with process(study, plant_folder, "--store", "none") as (running, address):
         assert httpx.post(f"{address}/v1/chat/completions", json=WARM).status_code == 401
         found: list[httpx.Response] = []
-        late = threading.Thread(target=lambda: found.append(ask(address, max_tokens=300)))
+        late = threading.Thread(target=lambda: found.append(ask(address, max_tokens=450)))
         followed = threading.Thread(target=_follow, args=(address,))
         followed.start()
         late.start()
-        time.sleep(0.3)
+        while "foreshock_requests_running 1" not in httpx.get(f"{address}/metrics", headers=HEADERS).text:
+            assert not found, "the reply was over too soon"
         running.send_signal(signal.SIGTERM)
         late.join(60)
         followed.join(60)
@@ -81,7 +83,7 @@ def test_it_drains_at_sigterm_and_tells_no_secret(study: Path, plant_folder: Pat
 
 
 def _follow(address: str) -> None:
-    with httpx.stream("GET", f"{address}/events", headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as stream:
+    with httpx.stream("GET", f"{address}/events", headers=HEADERS, timeout=60) as stream:
         for _ in stream.iter_bytes():
             pass
 
@@ -107,7 +109,7 @@ def test_killed_under_load_it_comes_back_with_all_but_the_last_second(
         assert all(len(block.spans) == len(block.values) for one in store.conversations() for block in _blocks(store, one.id))  # fmt: skip
     with process(study, plant_folder, "--store", url) as (_, address):
         assert ask(address, max_tokens=5, foreshock={"conversation": "late"}).is_success
-        listed = httpx.get(f"{address}/api/conversations", headers={"Authorization": f"Bearer {KEY}"}).json()
+        listed = httpx.get(f"{address}/api/conversations", headers=HEADERS).json()
         assert "early" in [one["id"] for one in listed["conversations"]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +14,10 @@ import typer
 
 from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened
 from foreshock.cli.outlets import Alarms, Rules, WebhookTo, Words, check_webhook, found_rules, opened_store, sinks
-from foreshock.errors import MissingExtra
+from foreshock.errors import MissingExtra, ServerError
 
 if TYPE_CHECKING:
-    from foreshock.server.settings import Served
+    from foreshock.server.settings import Served, Settings
 
 KEY = "FORESHOCK_API_KEY"  # the name of a variable, not its value
 
@@ -90,6 +91,7 @@ def serve(
 
     vectors = EmotionVectors.load(path)
     found = found_rules(rules, path)
+    listening = _listening(settings)  # a mistake is said before the model is opened
     place = None if store == "none" else store or str(path.parent / "conversations.db")
     with contextlib.ExitStack() as stack:
         kept = opened_store(place, text, stack)
@@ -101,19 +103,21 @@ def serve(
         from foreshock.server.feed import Feed
         from foreshock.server.metrics import Metrics
         from foreshock.server.settings import Served
+        from foreshock.server.tracing import set_up
         from foreshock.steering import BeyondRange
 
+        set_up()
         monitor = Monitor(subject, vectors, found, sinks=outlets, on_alarm=on_alarm.value, store=kept, source="serve")
         engine = Engine(subject, monitor, rows, waiting, room)
         feed = Feed(monitor.emotions, engine.shown)
-        served = Served(engine, vectors, settings, feed, Metrics(engine, kept), kept, text, path.parent)
+        served = Served(engine, vectors, settings, feed, Metrics(engine, kept, feed), kept, text, path.parent)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always", DriftWarning)
         warnings.simplefilter("ignore", BeyondRange)  # said in the answers
-        run(served)
+        run(served, listening)
 
 
-def run(served: Served) -> None:
+def run(served: Served, listening: socket.socket) -> None:
     """Until a signal ends it: SIGTERM and Ctrl-C let running replies end, a second one does not."""
     import uvicorn
     from rich.console import Console
@@ -128,18 +132,34 @@ def run(served: Served) -> None:
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
-                port = self.servers[0].sockets[0].getsockname()[1]
-                _greet(Console(highlight=False), served, port)
+                _greet(Console(highlight=False), served, listening.getsockname()[1])
 
     settings = served.settings
     config = uvicorn.Config(
-        create_app(served), host=settings.host, port=settings.port, log_level="warning", access_log=False,
+        create_app(served), log_level="warning", access_log=False, proxy_headers=False,
         server_header=False, timeout_graceful_shutdown=int(settings.patience), h11_max_incomplete_event_size=65_536,
         limit_concurrency=1000,
     )  # fmt: skip
+    # uvicorn sends itself the signal again once it has ended, and what is open here is still to be closed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        Server(config).run([listening])
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """The address, taken before the model is opened.
+
+    Raises:
+        ServerError: it cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as problem:
+        reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
+        raise ServerError(
+            f"{settings.host} port {settings.port} cannot be listened on ({reason.lower()}); give another --host or --port."
+        ) from problem
 
 
 def _greet(console: Any, served: Served, port: int) -> None:

@@ -138,7 +138,8 @@ class Monitor:
 
     def drift(self) -> Drift | None:
         """How far the newest conversations are from the calibration's; None below 20 of them, or without rules."""
-        live = [means for tracker in self._trackers.values() if (means := tracker.means) is not None]
+        trackers = list(self._trackers.values())  # asked from other threads too
+        live = [means for tracker in trackers if (means := tracker.means) is not None]
         return drift(self.rules, live) if self.rules else None
 
     def attach(self) -> None:

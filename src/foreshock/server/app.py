@@ -46,7 +46,7 @@ def create_app(served: Served) -> FastAPI:
         max_body_size=served.settings.body,
     )
     for module in (openai, sidecar, feed, metrics, dashboard, pages):
-        app.include_router(module.router(served))
+        app.include_router(module.router(served), responses=DESCRIBED)
     answer_faults(app)
     guard(app, served.settings)
     served.engine.listen(served.feed.take)

@@ -75,7 +75,7 @@ class Engine:
             page_size=PAGE, num_blocks=max(1, room // PAGE), max_batch_tokens=512, max_requests_per_batch=rows,
             allow_block_sharing=False, use_async_batching=False,
         )  # fmt: skip
-        settings = GenerationConfig(do_sample=False, pad_token_id=model.tokenizer.pad_token_id or 0)
+        settings = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=model.tokenizer.pad_token_id or 0)
         self._manager = model.model.init_continuous_batching(settings, continuous_batching_config=config)
         self._manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Chooser(self)]))
 
@@ -160,7 +160,7 @@ class Engine:
         try:
             self._handlers[id] = (lambda result: self._ended(slot, result), _Here())
             self._manager.add_request(
-                request.prompt.ids, id, request.most, eos_token_id=list(self.monitor.following.ends) or -1
+                request.prompt.ids, id, max(1, request.most), eos_token_id=list(self.monitor.following.ends) or -1
             )
             while True:
                 event = await events.get()

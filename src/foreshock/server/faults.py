@@ -11,8 +11,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from foreshock.errors import Busy, ForeshockError, ServerError, StoreError, TimedOut
+from foreshock.server.wire import ErrorAnswer
 
 _log = logging.getLogger(__name__)
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 405, 408, 413, 421, 422, 429, 500, 503, 504)
+}
+"""What any route may answer besides, for the description."""
 RETRY = 2
 """Seconds after which it is worth asking again."""
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (

@@ -72,10 +72,12 @@ class Feed:
 
     def take(self, event: Heard | Alarm) -> None:
         """Add an event; called in the engine's thread, and waits for nobody."""
-        alarm = isinstance(event, Alarm)
-        told = raised(event).model_dump() if isinstance(event, Alarm) else self._told(event)
+        if isinstance(event, Alarm):
+            kind, told = "alarm", raised(event).model_dump()
+        else:
+            kind, told = "readings", self._told(event)
         # ASCII, so that no character of a text is taken for the end of a line.
-        data, kind = json.dumps(told, separators=(",", ":"), allow_nan=False), "alarm" if alarm else "readings"
+        data = json.dumps(told, separators=(",", ":"), allow_nan=False)
         with self._lock:
             sent = ServerSentEvent(event=kind, raw_data=data, id=self._id(self._next))
             self._ring.append(Item(self._next, event.conversation, sent))
@@ -126,12 +128,13 @@ class Feed:
 
     def _told(self, heard: Heard) -> dict[str, object]:
         values = heard.values[:, self._shown]
-        own = values[np.array(heard.content)] if any(heard.content) else values
+        own = values[np.array(heard.content)] if len(set(heard.content)) == 2 else values
         with np.errstate(invalid="ignore", over="ignore"):
-            highest = np.argsort(-np.abs(own.mean(0)), kind="stable")[:HIGHEST]
+            highest = np.argsort(-np.abs(own.sum(0)), kind="stable")[:HIGHEST]
         shown = values[:, highest].astype(float).round(4)
-        if not np.isfinite(shown).all():
-            shown = np.where(np.isfinite(shown), shown, None)  # JSON knows numbers only
+        if not (finite := np.isfinite(shown)).all():
+            shown = shown.astype(object)
+            shown[~finite] = None  # JSON has no word for them
         return {
             "conversation": heard.conversation,
             "start": heard.start,

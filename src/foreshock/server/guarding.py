@@ -18,7 +18,6 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreshock.server.faults import body
@@ -39,10 +38,12 @@ HEADERS = {
 
 
 def guard(app: FastAPI, settings: Settings) -> None:
-    """Put the guards before an application, the headers outermost so that refusals have them too."""
-    app.add_middleware(SlowBodies)
+    """Put the guards before an application: who is let in is known before any of a body is taken."""
+    app.add_middleware(Bodies, most=settings.body)
     app.add_middleware(Doorkeeper, settings=settings)
-    app.add_middleware(SecurityHeaders)
+    stack = app.build_middleware_stack
+    # Around all of it: what `add_middleware` adds does not see the answer to a fault of the server.
+    app.build_middleware_stack = lambda: SecurityHeaders(stack())  # type: ignore[method-assign]
 
 
 class SecurityHeaders:
@@ -53,6 +54,7 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
+
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -69,7 +71,7 @@ class Doorkeeper:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._key = _digest(settings.api_key) if settings.api_key else None
+        self._key = _digest(settings.api_key.encode("utf-8", "surrogateescape")) if settings.api_key else None
         self._rate = RateLimitItemPerMinute(settings.per_minute)
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
@@ -90,7 +92,8 @@ class Doorkeeper:
             return _refused(403, "Pages of other sites may not ask this server.", "cross_site")
         if _is_open(scope):
             return None
-        given = _digest(headers.get("authorization", "").removeprefix("Bearer ").strip())
+        scheme, _, given_key = headers.get("authorization", "").partition(" ")
+        given = _digest(given_key.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
         allowed = self._key is None or hmac.compare_digest(given, self._key)
         # Wrong keys are counted by address, so that they cannot be guessed fast.
         client = given.hex() if self._key and allowed else (scope.get("client") or ("",))[0]
@@ -104,31 +107,46 @@ class Doorkeeper:
         return None
 
 
-class SlowBodies:
-    """Gives up on a body that does not come: whoever sends one byte a minute would hold a connection for ever."""
+class Bodies:
+    """Takes a request's body in before a route sees any of it: so many bytes at most, and so long at most.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    A connection could else be held for ever by a byte a minute, and memory be filled by a body that never ends.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        end, whole = time.monotonic() + BODY_SECONDS, False
+        announced = Headers(scope=scope).get("content-length", "")
+        held, more = bytearray(), True
+        large = announced.isdecimal() and int(announced) > self._most
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more and not large:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    held += message.get("body", b"")
+                    more, large = message.get("more_body", False), len(held) > self._most
+        except TimeoutError:
+            told = f"The request's body did not come within {BODY_SECONDS:g} seconds; send it at once."
+            await _refused(408, told, "timeout", {"Connection": "close"})(scope, receive, send)
+            return
+        if large:
+            told = (
+                f"The request's body has more than the {self._most:,} bytes that are taken here; send less at a time."
+            )
+            await _refused(413, told, "too_large", {"Connection": "close"})(scope, receive, send)
+            return
+        whole = iter([{"type": "http.request", "body": bytes(held), "more_body": False}])
+        held.clear()
 
         async def received() -> Message:
-            nonlocal whole
-            if whole:
-                return await receive()
-            try:
-                async with asyncio.timeout(end - time.monotonic()):
-                    message = await receive()
-            except TimeoutError:
-                told = f"The request's body did not come within {BODY_SECONDS:g} seconds; send it at once."
-                raise HTTPException(408, told, {"Connection": "close"}) from None
-            whole = message["type"] != "http.request" or not message.get("more_body")
-            return message
+            return next(whole, None) or await receive()
 
         await self._app(scope, received, send)
 
@@ -138,8 +156,8 @@ def _refused(status: int, message: str, code: str, headers: dict[str, str] | Non
     return JSONResponse(body(message, kind, code=code), status, headers)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def _is_open(scope: Scope) -> bool:

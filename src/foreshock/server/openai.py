@@ -22,16 +22,13 @@ from foreshock.server.running import Numbered, run
 from foreshock.server.settings import Served
 
 T = TypeVar("T")
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": wire.ErrorAnswer} for status in (400, 401, 408, 413, 422, 429, 500, 503, 504)
-}
 CLIENT_LEFT = 499
 """What nginx calls a request whose client went away; nobody is there to read it."""
 
 
 def router(served: Served) -> APIRouter:
     """The routes."""
-    routes = APIRouter(responses=ERRORS)
+    routes = APIRouter()
     began = int(time.time())
 
     @routes.post("/v1/chat/completions", response_model=wire.ChatCompletion)
@@ -49,7 +46,7 @@ def router(served: Served) -> APIRouter:
     async def models() -> wire.Models:
         return wire.Models(data=[wire.Model(id=served.engine.model.name, created=began)])
 
-    @routes.get("/v1/models/{name:path}", responses={404: {"model": wire.ErrorAnswer}})
+    @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> wire.Model:
         if name != served.engine.model.name:
             raise HTTPException(404, f"There is no model {name[:200]!r} here; {served.engine.model.name} is served.")

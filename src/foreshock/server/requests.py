@@ -18,7 +18,7 @@ class Request:
 
     prompt: Tokens
     most: int
-    """New tokens."""
+    """New tokens; 0 only reads the prompt."""
     temperature: float = 1.0
     """0 takes the likeliest token."""
     top_p: float = 1.0

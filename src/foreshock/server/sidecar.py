@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from foreshock.errors import TextError
+from foreshock.activations import SKIP
+from foreshock.errors import ServerError, TextError, VectorsError
 from foreshock.model import Tokens
 from foreshock.monitor.following import Heard
 from foreshock.monitor.store import Alarm
-from foreshock.readings import SKIP
 from foreshock.server import requests, wire
 from foreshock.server.asking import wanted
-from foreshock.server.openai import ERRORS, unless_gone
-from foreshock.server.replies import raised, read_tokens
+from foreshock.server.openai import unless_gone
+from foreshock.server.replies import raised
 from foreshock.server.running import run
 from foreshock.server.settings import Served
 from foreshock.texts.documents import parse_transcript, same_model
+
+JSON = "application/json"
 
 
 class Asked(BaseModel):
@@ -38,10 +41,13 @@ class Asked(BaseModel):
     """Who wrote it."""
     emotions: Annotated[list[wire.Word], Field(max_length=500)] | None = None
     """Left out: all."""
+    layer: int | None = None
+    """Of those that the server reads; left out: the one that it shows."""
     tokens: bool = False
     """Whether every token's readings are told too."""
     conversation: wire.Name | None = None
-    """Goes on with what was read under that name: only turns that are new are read, and told."""
+    """Goes on with what was read under that name: readings, means and alarms are then of the new turns alone. Where no
+    turn is new, or another request is reading it just now, all is read, and the answer's `conversation` has a number."""
 
 
 class TurnRead(BaseModel):
@@ -70,60 +76,102 @@ class Answer(BaseModel):
 
 def router(served: Served) -> APIRouter:
     """The route."""
-    routes = APIRouter(responses=ERRORS)
+    routes = APIRouter()
 
     @routes.post("/v1/readings", response_model=Answer)
     async def readings(request: Request, asked: Asked) -> Response:
         emotions = wanted(served, asked.emotions if asked.emotions is not None else True)
-        tokens = await asyncio.to_thread(_encoded, served, asked)
-        return await unless_gone(request, _answer(served, asked, tokens, emotions))
+        _place(served, asked.layer)  # a wrong layer, before anything is run
+        tokens, author = await asyncio.to_thread(_encoded, served, asked)
+
+        async def answer() -> Response:
+            found = await _answer(served, asked, tokens, author, emotions)
+            return Response(found.model_dump_json(exclude=None if asked.tokens else {"tokens"}), media_type=JSON)
+
+        return await unless_gone(request, answer())
 
     return routes
 
 
-def _encoded(served: Served, asked: Asked) -> Tokens:
-    """Turns are numbered as the messages are, those without words counted in."""
+def _encoded(served: Served, asked: Asked) -> tuple[Tokens, str | None]:
+    """The tokens, and who wrote them. Turns are numbered as the messages are, those without words counted in."""
     if asked.messages and len(asked.messages) > served.settings.messages:
         raise TextError(f"A conversation has at most {served.settings.messages} messages here; one has {len(asked.messages)}.")  # fmt: skip
-    found = parse_transcript(asked.model_dump(include={"messages", "text"}, exclude_none=True), "The request")
+    found = parse_transcript(asked.model_dump(include={"messages", "text", "model"}, exclude_none=True), "The request")
     tokens = served.engine.model.encode(found.document)
-    return replace(tokens, turns=[found.messages[turn] for turn in tokens.turns]) if found.messages else tokens
+    tokens = replace(tokens, turns=[found.messages[turn] for turn in tokens.turns]) if found.messages else tokens
+    return tokens, found.written_by
 
 
-async def _answer(served: Served, asked: Asked, tokens: Tokens, emotions: tuple[str, ...]) -> JSONResponse:
+def _place(served: Served, layer: int | None) -> int:
+    """Where a layer stands in what the monitor reads."""
+    layers = served.engine.monitor.layers
+    if layer is not None and layer not in layers:
+        raise VectorsError(f"Layer {layer} is not read here; the server reads {', '.join(map(str, layers))}.")
+    return served.engine.shown if layer is None else layers.index(layer)
+
+
+def _surrogate(served: Served, author: str | None) -> bool | None:
+    """Whether another model wrote it than the one that reads it; rollouts name their model by its study."""
+    if author is None:
+        return None
+    study = author.removeprefix("foreshock/") if author.startswith("foreshock/") else None
+    own = study is not None and served.study is not None and same_model(study, str(served.study))
+    return not (own or same_model(author, served.engine.model.name))
+
+
+async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | None, emotions: Sequence[str]) -> Answer:
     name = asked.conversation or uuid.uuid4().hex
     # The engine reads a prompt; the one token that it chooses after it is never run.
     request = requests.Request(tokens, 1, temperature=0, conversation=name, readings=True)
-    heard, alarms = [], []
+    heard: list[Heard] = []
+    alarms: list[Alarm] = []
     async for _, event in run(served, "readings", [request]):
         if isinstance(event, Heard):
             heard.append(event)
         elif isinstance(event, Alarm):
             alarms.append(event)
-    told = [token for one in heard for token in read_tokens(served, one, emotions)]
-    places = [place for one in heard for place in range(one.start, one.start + len(one))]
-    own = [token for token in told if token.own]
-    # As `Readings.mean` has it: without the first few, where the attention sink sits.
-    counted = [token for token, place in zip(told, places, strict=True) if token.own and place >= SKIP] or told[-1:]
-    turns = {token.turn: token.role for token in own}
-    model = served.engine.model.name
-    answer = Answer(
-        conversation=heard[0].conversation if heard else name,
-        read_by=model,
-        written_by=asked.model,
-        surrogate=None if asked.model is None else not same_model(asked.model, model),
-        layer=served.engine.layer,
-        mean=_mean(counted),
-        turns=[TurnRead(turn=k, role=role, mean=_mean([one for one in own if one.turn == k])) for k, role in turns.items()],
-        tokens=told if asked.tokens else None,
+        elif isinstance(event, requests.Finished):
+            name = event.conversation
+            if event.reason == "error":
+                raise ServerError(f"The reading broke off: {event.error}")
+    k = _place(served, asked.layer)
+    return Answer(
+        conversation=name,
+        read_by=served.engine.model.name,
+        written_by=author,
+        surrogate=_surrogate(served, author),
+        layer=served.engine.monitor.layers[k],
+        **await asyncio.to_thread(_told, served, heard, k, emotions, asked.tokens),
         alarms=[raised(alarm) for alarm in alarms],
-    )  # fmt: skip
-    return JSONResponse(answer.model_dump(exclude=None if asked.tokens else {"tokens"}))
+    )
 
 
-def _mean(tokens: Sequence[wire.TokenRead]) -> dict[str, float]:
-    if not tokens:
-        return {}
-    rows: list[Mapping[str, float]] = [token.readings for token in tokens]
-    values = np.array([list(row.values()) for row in rows]).mean(0).round(4)
-    return dict(zip(rows[0], values.tolist(), strict=True))
+def _told(served: Served, heard: Sequence[Heard], k: int, emotions: Sequence[str], every: bool) -> dict[str, Any]:
+    """Means of the whole, as `Readings.mean` has them, and of turns; each token too where `every` is asked for."""
+    columns = [served.engine.monitor.emotions.index(word) for word in emotions]
+    values = np.concatenate([one.values[:, k, columns] for one in heard])
+    pieces, roles, turns, own = (
+        [entry for one in heard for entry in getattr(one, name)] for name in ("pieces", "roles", "turns", "content")
+    )
+    content, numbers = np.array(own), np.array(turns)
+    counted = content & (np.arange(len(own)) + heard[0].start >= SKIP)
+    if not counted.any():
+        counted[-1] = True
+
+    def named(row: Float[np.ndarray, " emotion"]) -> dict[str, float]:
+        return dict(zip(emotions, row.round(4).tolist(), strict=True))
+
+    turned = {turn: role for turn, role, inside in zip(turns, roles, own, strict=True) if inside}
+    means = [
+        TurnRead(turn=turn, role=role, mean=named(values[content & (numbers == turn)].mean(0)))
+        for turn, role in turned.items()
+    ]
+    found: dict[str, Any] = {"mean": named(values[counted].mean(0)), "turns": means}
+    if every:
+        told = zip(pieces, roles, turns, own, values, strict=True)
+        found["tokens"] = [
+            wire.TokenRead.model_construct(text=text, role=role, turn=turn, own=inside, readings=named(row))
+            for text, role, turn, inside, row in told
+        ]
+    return found

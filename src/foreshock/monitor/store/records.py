@@ -90,3 +90,11 @@ class Kept:
     messages: tuple[Message, ...]
     readings: tuple[ReadingBlock, ...]
     alarms: tuple[Alarm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A conversation in a list. `first`: how its first message begins, system prompts aside; None without words."""
+
+    first: str | None
+    alarms: int

@@ -8,22 +8,24 @@ import functools
 import itertools
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine, delete, exists, select, tuple_
+from sqlalchemy import Engine, delete, exists, extract, func, literal_column, select, tuple_
 
 from foreshock.errors import StoreError
 from foreshock.monitor.store import database, rows, tables
-from foreshock.monitor.store.records import Alarm, Conversation, Kept, Message, Record
+from foreshock.monitor.store.records import Alarm, Conversation, Kept, Message, Outline, Record
 from foreshock.monitor.store.saving import commit
 from foreshock.monitor.store.writer import Writer
 
 BOUND = 64 * 2**20
 """Bytes that may wait to be written: hours of alarms and words, minutes of readings at full speed."""
 _SEARCH_LENGTH = 1000
+_FIRST_WORDS = 200  # characters
 _AT_ONCE = 100  # conversations forgotten in one transaction, so that the writer is not locked out for long
 
 
@@ -137,6 +139,48 @@ class Store:
             tuple(rows.readings(row) for row in readings),
             tuple(rows.alarm(row) for row in alarms),
         )
+
+    def about(self, id: str) -> Conversation | None:
+        """What is known of a conversation as a whole, without its messages. Raises `StoreError` if it cannot be read."""
+        query = select(tables.conversation).where(tables.conversation.c.id == rows.clean(id))
+        with database.explained(self._engine), self._engine.connect() as connection:
+            found = connection.execute(query).mappings().first()
+        return None if found is None else Conversation(**found)
+
+    def count(self) -> int:
+        """Conversations that are kept. Raises `StoreError` if they cannot be counted."""
+        with database.explained(self._engine), self._engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(tables.conversation)).scalar_one()
+
+    def outlines(self, ids: Sequence[str]) -> dict[str, Outline]:
+        """How each of some conversations begins, and how many alarms it has. Raises `StoreError` if they cannot be read."""
+        message, alarm = tables.message, tables.alarm
+        spoken = message.c.conversation.in_(ids) & (message.c.role != "system")
+        opening = select(message.c.conversation, func.min(message.c.turn).label("turn")).where(spoken)
+        first = opening.group_by(message.c.conversation).subquery()
+        words = select(message.c.conversation, func.substr(message.c.text, 1, _FIRST_WORDS)).join(
+            first, (message.c.conversation == first.c.conversation) & (message.c.turn == first.c.turn)
+        )
+        raised = select(alarm.c.conversation, func.count()).where(alarm.c.conversation.in_(ids))
+        with database.explained(self._engine), self._engine.connect() as connection:
+            said = {row[0]: row[1] for row in connection.execute(words)}
+            counts = {row[0]: row[1] for row in connection.execute(raised.group_by(alarm.c.conversation))}
+        return {id: Outline(said.get(id), counts.get(id, 0)) for id in ids}
+
+    def alarms_by_hour(self, since: datetime) -> list[tuple[datetime, str, int]]:
+        """Beginning of an hour of UTC, rule, number of its alarms at or after `since`; the earliest first.
+
+        Raises:
+            StoreError: they cannot be read, or `since` has no time zone.
+        """
+        table = tables.alarm
+        at = extract("epoch", table.c.at)
+        hour = (at - at % literal_column("3600")).label("hour")
+        query = select(hour, table.c.rule, func.count()).where(table.c.at >= rows.instant(since))
+        query = query.group_by("hour", table.c.rule).order_by("hour", table.c.rule)
+        with database.explained(self._engine), self._engine.connect() as connection:
+            found = connection.execute(query).all()
+        return [(datetime.fromtimestamp(int(begun), UTC), rule, number) for begun, rule, number in found]
 
     def alarms(self, since: datetime | None = None, limit: int = 50) -> list[Alarm]:
         """Alarms at or after `since`, the latest first. Raises `StoreError` if they cannot be read."""
