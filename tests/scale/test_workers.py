@@ -27,6 +27,7 @@ from foreshock.readings import read
 from foreshock.scale.cluster import Opening, Share, cluster, share
 from foreshock.scale.workers import RayWorkers
 from foreshock.sweep import sweep
+from tests.cli.test_commands import run
 from tests.exact_vectors import exact
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # Ray's own sockets and files
@@ -199,3 +200,27 @@ def test_what_goes_wrong_is_said(many: LanguageModel) -> None:
 def refuse(_model: LanguageModel, block: int, _tell: Tell) -> None:
     if block == 2:
         raise TextError("The block 2 is refused.")
+
+
+def test_the_command_line_sweeps_on_a_ray_of_its_own(
+    plant: Planted, alone: LanguageModel, plant_folder: Path, tmp_path: Path
+) -> None:
+    vectors, corpus = tmp_path / "vectors.safetensors", tmp_path / "corpus.jsonl"
+    made_by = {"model": {"name": "planted", "fingerprint": alone.fingerprint}}
+    exact(alone, plant.directions, (1, 2), manifest=made_by).save(vectors)
+    corpus.write_text("\n".join(json.dumps({"text": p.text}) for p in plant.passages * 12))
+    for folder, options in {"one": (), "two": ("--ray", "local", "--workers", "2")}.items():
+        run(
+            "sweep",
+            vectors,
+            corpus,
+            "--model",
+            plant_folder,
+            "--dtype",
+            "float32",
+            "--out",
+            tmp_path / folder,
+            *options,
+        )
+    one, two = (json.loads((tmp_path / folder / "sweep.json").read_text()) for folder in ("one", "two"))
+    assert one == two and one["documents"] == 576

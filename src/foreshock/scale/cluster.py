@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foreshock.errors import MissingExtra, ScaleError
+import ray
+
+from foreshock.errors import ScaleError
 from foreshock.model import LanguageModel, open_model
 from foreshock.model.opening import Dtype
-
-try:
-    import ray
-except ImportError as problem:
-    raise MissingExtra("Working on Ray needs ray; run pip install 'foreshock[scale]'.") from problem
 
 LOCAL = "local"
 """In the place of an address: a Ray of one's own on this machine, gone with the process."""
@@ -37,8 +34,8 @@ class Opening:
     name: str | None
     dtype: Dtype
     device: str | None
-    setup: str
-    """What `LanguageModel.setup` is with the driver."""
+    setup: str | None = None
+    """What `LanguageModel.setup` is with the driver; None where the driver has not opened it."""
 
     @classmethod
     def of(cls, model: LanguageModel, name: str | None, device: str | None) -> Opening:
@@ -57,7 +54,7 @@ class Opening:
 
         torch.set_num_threads(threads)
         model = open_model(self.name, self.dtype, self.device)
-        if model.setup != self.setup:
+        if self.setup not in (None, model.setup):
             raise ScaleError(
                 f"{model.name} is another model on a worker than here (weights, tokenizer or version of transformers); "
                 "install the same versions and give all machines the same files."

@@ -9,7 +9,6 @@ Ray Data is not used: its sources hold a whole corpus, or cut it themselves, and
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from foreshock.errors import ForeshockError, ScaleError
 from foreshock.model import LanguageModel
 from foreshock.model.work import Block, Result, Tell, Work
-from foreshock.scale.cluster import LOCAL, Opening, Share, cluster, connect, share
+from foreshock.scale.cluster import LOCAL, Opening, Share, connect, share
 
 EACH = 2
 """Blocks handed to a worker: one at work, one waiting, so that it need not wait for the driver."""
@@ -54,7 +53,10 @@ class _Worker:
 
 
 class RayWorkers:
-    """Workers on the Ray that is connected (`cluster`), equal shares of it; they go when this object goes.
+    """Workers on the Ray that is connected, each with its share of it; they go when this object goes.
+
+        with cluster("auto"):
+            model.workers = RayWorkers(Opening.of(model, name, device), share(None))
 
     Raises:
         ScaleError: they do not fit.
@@ -134,21 +136,3 @@ def spread(
     """
     connect(address)
     model.workers = RayWorkers(Opening.of(model, name, device), share(count))
-
-
-@contextlib.contextmanager
-def spread_within(
-    model: LanguageModel,
-    name: str | None,
-    device: str | None,
-    address: str = LOCAL,
-    count: int | None = None,
-    **local: Any,
-) -> Iterator[RayWorkers]:
-    """The same inside a context, after which the model works alone again and Ray is left."""
-    with cluster(address, **local):
-        model.workers = workers = RayWorkers(Opening.of(model, name, device), share(count))
-        try:
-            yield workers
-        finally:
-            model.workers = None

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from foreshock.errors import StoreError
 from foreshock.server import dashboard, feed, metrics, openai, pages, sidecar
-from foreshock.server.faults import answer_faults
+from foreshock.server.faults import DESCRIBED, answer_faults
 from foreshock.server.guarding import guard
 from foreshock.server.settings import Served
 
