@@ -19,6 +19,7 @@ import ray
 from foreshock import activations
 from foreshock import sweep as sweeping
 from foreshock.activations import read_passages
+from foreshock.behaviour.propensity import slopes
 from foreshock.errors import ForeshockError, ScaleError, TextError
 from foreshock.model import LanguageModel, Tokens, open_model
 from foreshock.model.planted import Planted
@@ -26,7 +27,9 @@ from foreshock.model.work import Tell
 from foreshock.readings import read
 from foreshock.scale.cluster import Opening, Share, cluster, share
 from foreshock.scale.workers import RayWorkers
-from foreshock.sweep import sweep
+from foreshock.sweep import Tops, sweep
+from foreshock.texts.corpus import documents
+from foreshock.texts.schema import PropensityItem, Turn
 from tests.cli.test_commands import run
 from tests.exact_vectors import exact
 
@@ -161,11 +164,7 @@ model = open_model(folder, "float32")
 texts = [model.encode(f"w{k % 100} {p.text}") for k, p in enumerate(planted().passages * 8)]
 with cluster(address):
     model.workers = RayWorkers(Opening.of(model, folder, None), [Share(1, 0)] * 2)
-    read = []
-    found = activations.read_passages(
-        model, texts, [0, 2], store=Path(store), progress=lambda texts, tokens: read.append((texts, tokens))
-    )
-print(sum(texts for texts, tokens in read if not tokens), found.moments.total.tolist())
+    activations.read_passages(model, texts, [0, 2], store=Path(store))
 """
 
 
@@ -174,19 +173,21 @@ def test_a_killed_driver_started_again_repeats_no_finished_block(
 ) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(plant_folder), str(tmp_path), address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while len(list(tmp_path.glob("*.safetensors"))) < 5:
             assert process.poll() is None
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert 5 <= len(kept) < 96
-    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    found_again, total = again.split(" ", 1)
-    assert int(found_again) >= 4 * len(kept)  # its workers may have ended a block after it was gone
     texts = [alone.encode(f"w{k % 100} {p.text}") for k, p in enumerate(plant.passages * 8)]
-    assert np.array_equal(np.array(json.loads(total)), read_passages(alone, texts, [0, 2]).moments.total)
+    found_again: list[int] = []
+    found = read_passages(
+        many, texts, [0, 2], store=tmp_path, progress=lambda count, tokens: found_again.append(0 if tokens else count)
+    )
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert sum(found_again) >= 4 * len(kept)  # its workers may have ended a block after it was gone
+    assert np.array_equal(found.values, read_passages(alone, texts, [0, 2]).values)
 
 
 def test_what_goes_wrong_is_said(many: LanguageModel) -> None:
@@ -203,24 +204,27 @@ def refuse(_model: LanguageModel, block: int, _tell: Tell) -> None:
 
 
 def test_the_command_line_sweeps_on_a_ray_of_its_own(
-    plant: Planted, alone: LanguageModel, plant_folder: Path, tmp_path: Path
+    plant: Planted, alone: LanguageModel, plant_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors, corpus = tmp_path / "vectors.safetensors", tmp_path / "corpus.jsonl"
+    monkeypatch.setattr(sweeping, "BLOCK", 256)  # as the command line has it
+    kept, corpus = tmp_path / "vectors.safetensors", tmp_path / "corpus.jsonl"
     made_by = {"model": {"name": "planted", "fingerprint": alone.fingerprint}}
-    exact(alone, plant.directions, (1, 2), manifest=made_by).save(vectors)
+    vectors = exact(alone, plant.directions, (1, 2), manifest=made_by)
+    vectors.save(kept)
     corpus.write_text("\n".join(json.dumps({"text": p.text}) for p in plant.passages * 12))
-    for folder, options in {"one": (), "two": ("--ray", "local", "--workers", "2")}.items():
-        run(
-            "sweep",
-            vectors,
-            corpus,
-            "--model",
-            plant_folder,
-            "--dtype",
-            "float32",
-            "--out",
-            tmp_path / folder,
-            *options,
+    own = ("--model", plant_folder, "--dtype", "float32", "--out", tmp_path, "--ray", "local", "--workers", "2")
+    run("sweep", kept, corpus, *own)
+    one = sweep(alone, vectors, documents(corpus), tmp_path / "one.json")
+    assert Tops.from_json(json.loads((tmp_path / "sweep.json").read_text())) == one and one.documents == 576
+
+
+def test_gradients_are_those_of_one_process(alone: LanguageModel, many: LanguageModel) -> None:
+    items = [
+        PropensityItem(
+            id=f"{k}", family="x", stakes="everyday", turns=(Turn(role="user", content=f"w1 w{k}"),),
+            misaligned=("w3 w4", "w3 w5", "w3 w6"), aligned=("w7 w4", "w7 w5", "w7 w6"),
         )
-    one, two = (json.loads((tmp_path / folder / "sweep.json").read_text()) for folder in ("one", "two"))
-    assert one == two and one["documents"] == 576
+        for k in range(8)
+    ]  # fmt: skip
+    one, two = (slopes(model, items, 1, tree=True) for model in (alone, many))
+    assert np.array_equal(one.gradient, two.gradient) and np.array_equal(one.propensity, two.propensity)
