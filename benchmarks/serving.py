@@ -27,7 +27,7 @@ from benchmarks.measuring import for_older_transformers, median, save, show
 from foreshock.model import open_model
 from foreshock.vectors import EmotionVectors
 
-ROUNDS = 5
+ROUNDS = 3
 NEW = 64
 STREAMS = (1, 16)
 TOPICS = ("a storm at sea", "a night train", "the first snow", "an old orchard", "a lost letter", "a market at dawn", "a quiet library", "the longest bridge")  # fmt: skip
@@ -57,7 +57,9 @@ def server(command: list[str]) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         while True:

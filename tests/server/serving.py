@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from foreshock.server.feed import Feed
-from foreshock.server.metrics import Metrics
 
 from foreshock.model import LanguageModel
 from foreshock.monitor.calibration import Calibration
@@ -19,6 +17,8 @@ from foreshock.monitor.monitor import Monitor
 from foreshock.monitor.store import Store
 from foreshock.server.app import create_app
 from foreshock.server.engine import Engine
+from foreshock.server.feed import Feed
+from foreshock.server.metrics import Metrics
 from foreshock.server.settings import Served, Settings
 from foreshock.vectors import EmotionVectors
 
@@ -45,7 +45,9 @@ def made(
 @contextlib.contextmanager
 def serving(served: Served) -> Iterator[str]:
     """Its address, while it listens."""
-    config = uvicorn.Config(create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False)
+    config = uvicorn.Config(
+        create_app(served), host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

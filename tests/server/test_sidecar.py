@@ -102,3 +102,17 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(address: str, given: dic
     sent = json.dumps(given).encode()  # half a character is sent as its escape
     answer = httpx.post(f"{address}/v1/readings", content=sent, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["message"]
+
+
+def test_the_store_knows_that_another_model_wrote_it(address: str, served: Served) -> None:
+    asked(address, text="w1 w2", model="somebody/else", conversation="foreign")
+    assert served.store
+    served.store.flush()
+    kept = served.store.conversation("foreign")
+    assert kept and kept.conversation.surrogate and kept.conversation.source == "readings"
+
+
+def test_a_text_may_fill_the_whole_context(address: str, served: Served) -> None:
+    most = served.engine.model.context
+    assert most and asked(address, text="w1 " * most)["mean"]
+    assert httpx.post(f"{address}/v1/readings", json={"text": "w1 " * (most + 1)}).status_code == 400

@@ -108,7 +108,8 @@ def _said(
 ) -> int:
     """Characters of `rendered` that these first messages account for; none where they cannot stand alone."""
     try:
-        return len(os.path.commonprefix([_render(tokenizer, messages, False, tools), rendered]))
+        own = _render(tokenizer, messages, False, tools)
+        return len(os.path.commonprefix([own, rendered]))  # noqa: RUF071 (characters are what is wanted)
     except TextError:
         return 0
 
@@ -177,9 +178,7 @@ def _render(
 ) -> str:
     given = {"tools": list(tools)} if tools else {}
     try:
-        return str(
-            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=reply, **given)
-        )
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=reply, **given))
     except (TemplateError, TypeError, ValueError) as problem:  # templates trip over what they do not expect
         roles = ", ".join(str(message["role"]) for message in messages)
         raise TextError(f"The model's chat template refuses a conversation of {roles} ({problem}).") from problem
@@ -198,7 +197,11 @@ def _segments(tokenizer: Any, turns: Sequence[Turn], reply: bool, rendered: str)
     if _join(pieces, contents) != rendered:
         raise TextError("The model's chat template rewrites the messages, so tokens cannot be given roles.")
     # What follows the last message when nothing comes after it is that turn's end mark.
-    tail = (_split(_render(tokenizer, _plain(marked[:1]), False), marks[:1]) or [""])[-1] if len(turns) > 1 or reply else ""
+    tail = (
+        (_split(_render(tokenizer, _plain(marked[:1]), False), marks[:1]) or [""])[-1]
+        if len(turns) > 1 or reply
+        else ""
+    )
     segments, cursor = [], 0
     for number, (turn, content) in enumerate(zip(turns, contents, strict=True)):
         piece = pieces[number]

@@ -37,14 +37,7 @@ def create_app(served: Served) -> FastAPI:
             await asyncio.to_thread(served.engine.stop, served.settings.patience)
 
     # No page of documentation: FastAPI's own asks other servers for its scripts.
-    app = FastAPI(
-        title="Foreshock",
-        version=version("foreshock"),
-        lifespan=running,
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=served.settings.body,
-    )
+    app = FastAPI(title="Foreshock", version=version("foreshock"), lifespan=running, docs_url=None, redoc_url=None)
     for module in (openai, sidecar, feed, metrics, dashboard, pages):
         app.include_router(module.router(served), responses=DESCRIBED)
     answer_faults(app)

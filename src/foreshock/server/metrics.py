@@ -179,6 +179,11 @@ class _LookedUp(Collector):
         yield GaugeMetricFamily("foreshock_requests_waiting", "Requests that wait.", waiting)
         yield GaugeMetricFamily("foreshock_up", "1 where the engine runs.", int(engine.trouble is None))
         yield CounterMetricFamily("foreshock_sinks_failed", "Alarms that a sink did not take.", engine.monitor.failed)
+        drift = engine.monitor.drift()
+        about = (
+            "Chance of so large a difference between live conversations and the calibration's; small: calibrate again."
+        )
+        yield GaugeMetricFamily("foreshock_drift_p", about, value=drift.p if drift else math.nan)
         if store is not None:
             yield CounterMetricFamily("foreshock_store_lost", "Records that the store could not keep.", store.lost)
             trouble = int(store.trouble is not None)

@@ -22,6 +22,7 @@ from foreshock.server.running import Numbered, run
 from foreshock.server.settings import Served
 
 T = TypeVar("T")
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 CLIENT_LEFT = 499
 """What nginx calls a request whose client went away; nobody is there to read it."""
 
@@ -31,13 +32,13 @@ def router(served: Served) -> APIRouter:
     routes = APIRouter()
     began = int(time.time())
 
-    @routes.post("/v1/chat/completions", response_model=wire.ChatCompletion)
+    @routes.post("/v1/chat/completions", response_model=wire.ChatCompletion, responses=STREAMED)
     async def chat_completions(request: Request, body: wire.ChatRequest) -> Response:
         asked = await asyncio.to_thread(asking.chat, served, body)
         call = Call(served, "chat", body, asked, tools=bool(body.tools) and body.tool_choice != "none")
         return await call.answer(request)
 
-    @routes.post("/v1/completions", response_model=wire.TextCompletion)
+    @routes.post("/v1/completions", response_model=wire.TextCompletion, responses=STREAMED)
     async def completions(request: Request, body: wire.TextRequest) -> Response:
         asked = await asyncio.to_thread(asking.text, served, body)
         return await Call(served, "completions", body, asked, tools=False).answer(request)

@@ -123,7 +123,12 @@ def read_tokens(served: Served, heard: Heard, emotions: Sequence[str]) -> Iterat
     for k, row in enumerate(heard.values[:, served.engine.shown, columns].round(4).tolist()):
         readings = dict(zip(emotions, row, strict=True))
         yield TokenRead.model_construct(
-            text=heard.pieces[k], role=heard.roles[k], turn=heard.turns[k], own=heard.content[k], readings=readings
+            token=heard.start + k,
+            text=heard.pieces[k],
+            role=heard.roles[k],
+            turn=heard.turns[k],
+            own=heard.content[k],
+            readings=readings,
         )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from foreshock.activations import SKIP
 from foreshock.errors import ServerError, TextError, VectorsError
 from foreshock.model import Tokens
 from foreshock.monitor.following import Heard
-from foreshock.monitor.store import Alarm
+from foreshock.monitor.store import Alarm, Conversation
 from foreshock.server import requests, wire
 from foreshock.server.asking import wanted
 from foreshock.server.openai import unless_gone
@@ -122,8 +123,7 @@ def _surrogate(served: Served, author: str | None) -> bool | None:
 
 async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | None, emotions: Sequence[str]) -> Answer:
     name = asked.conversation or uuid.uuid4().hex
-    # The engine reads a prompt; the one token that it chooses after it is never run.
-    request = requests.Request(tokens, 1, temperature=0, conversation=name, readings=True)
+    request = requests.Request(tokens, 0, temperature=0, conversation=name, readings=True)
     heard: list[Heard] = []
     alarms: list[Alarm] = []
     async for _, event in run(served, "readings", [request]):
@@ -135,12 +135,15 @@ async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | No
             name = event.conversation
             if event.reason == "error":
                 raise ServerError(f"The reading broke off: {event.error}")
-    k = _place(served, asked.layer)
+    k, surrogate = _place(served, asked.layer), _surrogate(served, author)
+    if served.store and surrogate is not None and heard[0].start == 0:
+        told = Conversation(name, datetime.now(UTC), served.engine.model.name, "readings", surrogate)
+        served.store.add(told)  # in the place of what the monitor says: that the served model wrote it
     return Answer(
         conversation=name,
         read_by=served.engine.model.name,
         written_by=author,
-        surrogate=_surrogate(served, author),
+        surrogate=surrogate,
         layer=served.engine.monitor.layers[k],
         **await asyncio.to_thread(_told, served, heard, k, emotions, asked.tokens),
         alarms=[raised(alarm) for alarm in alarms],
@@ -171,7 +174,9 @@ def _told(served: Served, heard: Sequence[Heard], k: int, emotions: Sequence[str
     if every:
         told = zip(pieces, roles, turns, own, values, strict=True)
         found["tokens"] = [
-            wire.TokenRead.model_construct(text=text, role=role, turn=turn, own=inside, readings=named(row))
-            for text, role, turn, inside, row in told
+            wire.TokenRead.model_construct(
+                token=heard[0].start + place, text=text, role=role, turn=turn, own=inside, readings=named(row)
+            )
+            for place, (text, role, turn, inside, row) in enumerate(told)
         ]
     return found

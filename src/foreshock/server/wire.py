@@ -183,6 +183,8 @@ class AlarmRaised(BaseModel):
 class TokenRead(BaseModel):
     """A token that the model has run over, with its readings."""
 
+    token: int
+    """Its place in the conversation, from 0, as an alarm's `token` has it."""
     text: str
     role: str
     turn: int

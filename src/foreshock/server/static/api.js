@@ -94,7 +94,7 @@ export async function* events(answer) {
       rest = lines.pop();
       for (const line of lines) {
         if (line === "") {
-          if (fields.data !== undefined) yield { event: "message", ...fields };
+          if (Object.keys(fields).length) yield { event: "message", ...fields }; // one without data brings an id
           fields = {};
           continue;
         }
@@ -121,7 +121,7 @@ export function follow(path, take, state = () => {}) {
         for await (const one of events(answer)) {
           wait = 500;
           last = one.id ?? last;
-          take({ ...one, data: JSON.parse(one.data) });
+          if (one.data !== undefined) take({ ...one, data: JSON.parse(one.data) });
         }
       } catch (problem) {
         if (problem.name === "AbortError" || [401, 404].includes(problem.status)) return;

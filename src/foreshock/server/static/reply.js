@@ -71,7 +71,6 @@ export class Reply {
 
   /** Stream it; true where it came to its end. `again` is what "Try again" does. */
   async run(body, signal, again) {
-    this.first = !body.messages.some((message) => message.role === "assistant");
     try {
       for await (const { data } of events(await post("/v1/chat/completions", body, signal))) {
         if (data !== "[DONE]") this.take(JSON.parse(data));
@@ -110,10 +109,8 @@ export class Reply {
       this.prompt.push(...this.tokens.own);
       Object.assign(this.tokens, { own: [], spans: [] });
     }
-    this.heard = (this.heard ?? 0) + 1;
     if (!token.own) return;
     const [space, span] = this.tokens.add(token, this.page.scale());
-    span.heard = this.heard - 1; // its place in the conversation, where the conversation began with this reply
     this.tail.before(space, span);
   }
 
@@ -125,7 +122,7 @@ export class Reply {
 
   raise(alarm) {
     const spans = this.tokens.spans;
-    const span = (this.first && spans.find((one) => one.heard === alarm.token)) || spans.at(-1);
+    const span = spans[this.tokens.own.findIndex((one) => one.token === alarm.token)] ?? spans.at(-1);
     const mark = alarmMark(alarm);
     span?.classList.add("alarmed");
     // After the marks that stand there already; the reply goes on before its unread rest.
