@@ -13,6 +13,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from foreshock.model import LanguageModel, Site, Tokens
 from foreshock.model.batches import Batch
 from foreshock.model.language_model import check_finite
 from foreshock.model.stream import Reader, Residual
+from foreshock.model.work import silent
 
 BLOCK = 256
 """Texts in one block: the unit of work that a kill can cost."""
@@ -42,6 +44,7 @@ Spanned = tuple[Tokens, Sequence[Span]]
 """A text and the spans whose mean residuals are wanted; a single token is a span of one."""
 Progress = Callable[[int, int], None]
 """Called with the texts and tokens just read."""
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -138,24 +141,34 @@ def read_spans(
     wrong = [layer for layer in layers if not -1 <= layer < model.layers]
     if wrong or not layers:
         raise TextError(f"{model.name} has layers -1 … {model.layers - 1}; {wrong or 'none'} was asked for.")
-    blocks = []
-    texts = iter(texts)
-    while block := list(itertools.islice(texts, BLOCK)):
-        _check_spans(block)
-        kept = store / f"{_key(model, block, layers, budget)}.safetensors" if store else None
-        found = _load_block(kept) if kept else None
-        if found is None:
-            found = _read_block(model, block, layers, budget, progress)
-            if kept:
-                write_bytes(kept, save(found))
-        elif progress:
-            progress(len(block), 0)
-        blocks.append(found)
-    if not blocks:
+    found: dict[int, Arrays] = {}
+
+    def missing() -> Iterator[tuple[int, tuple[list[Spanned], Path | None]]]:
+        for number, block in enumerate(_blocks(texts)):
+            _check_spans(block)
+            kept = store.absolute() / f"{_key(model, block, layers, budget)}.safetensors" if store else None
+            if kept and (finished := _load_block(kept)):
+                found[number] = finished
+                tell(len(block), 0)
+            else:
+                yield number, (block, kept)
+
+    tell = progress or silent
+    work = partial(_finish_block, layers=layers, budget=budget)
+    for number, arrays in model.each(work, missing(), tell):
+        found[number] = arrays
+    if not found:
         raise TextError("There are no texts to read; give at least one.")
+    blocks = [found[number] for number in sorted(found)]
     counts = np.concatenate([block["tokens"] for block in blocks])
     moments = sum((_moments(block) for block in blocks), Moments.zero(len(layers), model.hidden))
     return SpanMeans(np.concatenate([block["values"] for block in blocks]), counts, layers, moments)
+
+
+def _blocks(texts: Iterable[Spanned]) -> Iterator[list[Spanned]]:
+    texts = iter(texts)
+    while block := list(itertools.islice(texts, BLOCK)):
+        yield block
 
 
 def _check_spans(texts: list[Spanned]) -> None:
@@ -165,7 +178,7 @@ def _check_spans(texts: list[Spanned]) -> None:
                 raise TextError(f"The span {start}:{end} is empty or outside of a text of {len(text)} tokens.")
 
 
-def _moments(block: dict[str, np.ndarray]) -> Moments:
+def _moments(block: Arrays) -> Moments:
     count = int(block["tokens"].sum())
     total = np.einsum("p,plh->lh", block["tokens"], block["values"], dtype=np.float64)
     return Moments(count, total, block["norm"].astype(np.float64))
@@ -177,7 +190,18 @@ def _key(model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], bu
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:32]
 
 
-def _load_block(path: Path) -> dict[str, np.ndarray] | None:
+def _finish_block(
+    model: LanguageModel, block: tuple[list[Spanned], Path | None], tell: Progress, layers: tuple[int, ...], budget: int
+) -> Arrays:
+    """Read a block and keep it, where it is to be kept: whoever reads it, so that its end is safe from all others'."""
+    texts, kept = block
+    found = _read_block(model, texts, layers, budget, tell)
+    if kept:
+        write_bytes(kept, save(found))
+    return found
+
+
+def _load_block(path: Path) -> Arrays | None:
     """A finished block; None when it is missing or damaged, so that it is read again."""
     try:
         return load_file(path)
@@ -186,8 +210,8 @@ def _load_block(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _read_block(
-    model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], budget: int, progress: Progress | None
-) -> dict[str, np.ndarray]:
+    model: LanguageModel, texts: list[Spanned], layers: tuple[int, ...], budget: int, tell: Progress
+) -> Arrays:
     first = np.cumsum([0, *(len(spans) for _, spans in texts)])  # where each text's spans begin
     values = np.empty((first[-1], len(layers), model.hidden), np.float32)
     tokens = np.empty(first[-1], np.int64)
@@ -198,8 +222,7 @@ def _read_block(
             pooled, lengths, norms = _pool(model, batch, [texts[row][1] for row in batch.rows], layers)
             values[places], tokens[places] = pooled, lengths
             norm += norms
-        if progress:
-            progress(len(batch.rows), int(batch.lengths.sum()))
+        tell(len(batch.rows), int(batch.lengths.sum()))
     return {"values": values, "tokens": tokens, "norm": norm}
 
 

@@ -17,6 +17,7 @@
     ├── ServerError           a request that the server cannot take now, or a setting that it cannot run with
     │   ├── Busy              as many requests run and wait as may
     │   └── TimedOut          a request took longer than the server lets it
+    ├── ScaleError            Ray cannot be reached, has too little, or lost its workers
     ├── StoreError            a database of conversations cannot be opened, read or written
     ├── OutputError           a file or folder cannot be written
     └── MissingExtra          an optional dependency is not installed; the pip line is named
@@ -93,6 +94,10 @@ class Busy(ServerError):
 
 class TimedOut(ServerError):
     """A request took longer than the server lets it."""
+
+
+class ScaleError(ForeshockError):
+    """Work cannot be spread over Ray as asked."""
 
 
 class StoreError(ForeshockError):

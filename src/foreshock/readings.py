@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from foreshock.activations import BLOCK, SKIP
 from foreshock.errors import TextError
 from foreshock.model import LanguageModel, Tokens
 from foreshock.model.stream import Residual
+from foreshock.model.work import Tell, in_order, silent
 from foreshock.vectors import EmotionVectors, Readout
 
 if TYPE_CHECKING:
@@ -143,19 +145,36 @@ def read_layers(
     """
     vectors.check_model(model.fingerprint, model.name)
     readouts = [vectors.readout(layer) for layer in layers or [vectors.reading_layer]]
-    wanted = sorted({readout.layer for readout in readouts})
+    work = partial(_read_block, readouts=readouts, budget=budget)
+    for block in in_order(model.each(work, enumerate(_blocks(texts)))):
+        yield from block
+
+
+def read_by(model: LanguageModel, readout: Readout, texts: Iterable[Tokens], budget: int = 4096) -> Iterator[Readings]:
+    """Readings by one readout, in this process: what a worker does. The readout is not checked to be of this model.
+
+    Raises:
+        NotFinite: the model gives NaN or infinity.
+    """
     for block in _blocks(texts):
-        found: dict[int, list[Readings]] = {}
-        for batch in model.batches([text.ids for text in block], budget):
-            hidden = model.residuals(batch, wanted)
-            values = [_projected(one, hidden[one.layer]) for one in readouts]
-            for place, row in enumerate(batch.rows):
-                text = block[row]
-                found[row] = [
-                    Readings(text, one.emotions, one.layer, own[place, : len(text)].copy())
-                    for one, own in zip(readouts, values, strict=True)
-                ]
-        yield from (found[row] for row in range(len(block)))
+        yield from (readings for (readings,) in _read_block(model, block, silent, [readout], budget))
+
+
+def _read_block(
+    model: LanguageModel, block: list[Tokens], _tell: Tell, readouts: list[Readout], budget: int
+) -> list[list[Readings]]:
+    wanted = sorted({readout.layer for readout in readouts})
+    found: dict[int, list[Readings]] = {}
+    for batch in model.batches([text.ids for text in block], budget):
+        hidden = model.residuals(batch, wanted)
+        values = [_projected(one, hidden[one.layer]) for one in readouts]
+        for place, row in enumerate(batch.rows):
+            text = block[row]
+            found[row] = [
+                Readings(text, one.emotions, one.layer, own[place, : len(text)].copy())
+                for one, own in zip(readouts, values, strict=True)
+            ]
+    return [found[row] for row in range(len(block))]
 
 
 def _blocks(texts: Iterable[Tokens]) -> Iterator[list[Tokens]]:

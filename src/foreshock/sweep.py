@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 from foreshock.errors import ForeshockError, OutputError
 from foreshock.files import write_text
 from foreshock.model import LanguageModel, Tokens
-from foreshock.readings import Readings, read
+from foreshock.model.work import silent
+from foreshock.readings import Readings, read_by
 from foreshock.texts.corpus import Found
-from foreshock.vectors import EmotionVectors
+from foreshock.vectors import EmotionVectors, Readout
 
 BLOCK = 256
 """Passages in one block: what a kill can cost."""
@@ -107,32 +109,56 @@ def sweep(
     vectors.check_model(model.fingerprint, model.name)
     made_by = {"vectors": vectors.manifest, "layer": vectors.reading_layer, "corpus": corpus_id, "window": WINDOW}
     made_by["model"] = f"{model.setup} {model.dtype}"
-    tops, documents = _resumed(state, made_by), iter(corpus)
-    for _ in itertools.islice(documents, tops.documents):
-        pass  # read by an earlier run
-    while block := list(itertools.islice(documents, BLOCK)):
-        found = Tops(documents=len(block))
-        texts: list[tuple[str, Tokens]] = []
-        for place, document in block:
-            try:
-                texts += [(place, part) for part in _parts(model, document)]
-            except ForeshockError as problem:
-                found.faults += 1
-                if complain:
-                    complain(problem)
-        tops = tops + found + _read_block(model, vectors, texts)
-        write_text(state, json.dumps({"made_by": made_by, "tops": tops.to_json()}, allow_nan=False))
+    made_by["block"] = BLOCK
+    done = _resumed(state, made_by)
+
+    def missing() -> Iterator[tuple[int, list[Found]]]:
+        documents = iter(corpus)
+        for number in itertools.count():
+            if not (block := list(itertools.islice(documents, BLOCK))):
+                return
+            if not done.has(number):
+                yield number, block
+
+    readout = vectors.readout(vectors.reading_layer)
+    for number, found in model.each(partial(_read_block, readout=readout), missing(), complain or silent):
+        done.add(number, found)
+        write_text(state, json.dumps({"made_by": made_by, **done.to_json()}, allow_nan=False))
         if progress:
-            progress(tops)
-    return tops
+            progress(done.tops)
+    return done.tops
 
 
-def _resumed(state: Path, made_by: dict[str, Any]) -> Tops:
+@dataclass(slots=True)
+class _Done:
+    """Which blocks are read, and what was kept of them. Workers may end a later block before an earlier one."""
+
+    tops: Tops = field(default_factory=Tops)
+    first: int = 0
+    """All blocks before this one are done."""
+    ahead: set[int] = field(default_factory=set)
+    """Blocks after it that are done too."""
+
+    def has(self, number: int) -> bool:
+        return number < self.first or number in self.ahead
+
+    def add(self, number: int, found: Tops) -> None:
+        self.tops = self.tops + found
+        self.ahead.add(number)
+        while self.first in self.ahead:
+            self.ahead.remove(self.first)
+            self.first += 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tops": self.tops.to_json(), "first": self.first, "ahead": sorted(self.ahead)}
+
+
+def _resumed(state: Path, made_by: dict[str, Any]) -> _Done:
     if not state.is_file():
-        return Tops()
+        return _Done()
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
-        tops = Tops.from_json(content["tops"])
+        done = _Done(Tops.from_json(content["tops"]), content["first"], set(content["ahead"]))
     except (ValueError, KeyError, TypeError):
         raise OutputError(f"{state} is no state of a sweep; delete it, or choose another folder.") from None
     if content.get("made_by") != made_by:
@@ -140,7 +166,21 @@ def _resumed(state: Path, made_by: dict[str, Any]) -> Tops:
             f"{state} belongs to a sweep of another corpus (or of this one before it changed), with other vectors or "
             "another model; delete it, or choose another folder."
         )
-    return tops
+    return done
+
+
+def _read_block(
+    model: LanguageModel, block: list[Found], complain: Callable[[ForeshockError], None], readout: Readout
+) -> Tops:
+    found = Tops(documents=len(block))
+    texts: list[tuple[str, Tokens]] = []
+    for place, document in block:
+        try:
+            texts += [(place, part) for part in _parts(model, document)]
+        except ForeshockError as problem:
+            found.faults += 1
+            complain(problem)
+    return found + _tops(model, readout, texts)
 
 
 def _parts(model: LanguageModel, document: Any) -> Iterator[Tokens]:
@@ -157,12 +197,12 @@ def _parts(model: LanguageModel, document: Any) -> Iterator[Tokens]:
             yield model.encode(document[start:end])
 
 
-def _read_block(model: LanguageModel, vectors: EmotionVectors, texts: list[tuple[str, Tokens]]) -> Tops:
+def _tops(model: LanguageModel, readout: Readout, texts: list[tuple[str, Tokens]]) -> Tops:
     tops = Tops(passages=len(texts), tokens=sum(len(tokens) for _, tokens in texts))
     if not texts:
         return tops
     hits: list[tuple[str, Readings]] = []
-    for (place, _), readings in zip(texts, read(model, vectors, [tokens for _, tokens in texts]), strict=True):
+    for (place, _), readings in zip(texts, read_by(model, readout, [tokens for _, tokens in texts]), strict=True):
         hits.append((place, readings))
     means = np.array([readings.values[readings.counted()].mean(0) for _, readings in hits])
     peaks = np.array([np.where(r.counted()[:, None], r.values, -np.inf).max(0) for _, r in hits])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from jaxtyping import Float
 
 from foreshock.model import LanguageModel
 from foreshock.model.branches import Branches, Reply, encode_reply, fits_tree
+from foreshock.model.work import in_order, silent
 from foreshock.texts.schema import PropensityItem, Turn
 
 CONTROLS = ("facts", "neutral-preference")
@@ -69,15 +71,18 @@ def slopes(
         tree: from `as_tree`.
         bare: judge the replies without their situation.
     """
-    values, gradients = [], []
-    for item in items:
-        own = replies(model, item, bare)
-        value, gradient = Branches(model, own, layer, tree=tree).slope(_weights(item))
-        values.append(value)
-        gradients.append(gradient.numpy())
-        if progress:
-            progress(1, sum(reply.end for reply in own))
-    return Slopes(np.array(values), np.stack(gradients))
+    work = partial(_slope, layer=layer, tree=tree, bare=bare)
+    found = list(in_order(model.each(work, enumerate(items), progress or silent)))
+    return Slopes(np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found]))
+
+
+def _slope(
+    model: LanguageModel, item: PropensityItem, tell: Progress, layer: int, tree: bool, bare: bool
+) -> tuple[float, Float[np.ndarray, " hidden"]]:
+    own = replies(model, item, bare)
+    value, gradient = Branches(model, own, layer, tree=tree).slope(_weights(item))
+    tell(1, sum(reply.end for reply in own))
+    return value, gradient.numpy()
 
 
 def doses(
@@ -90,14 +95,22 @@ def doses(
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "item row"]:
     """The propensity of every item with each write at every token after `layer`: no linear approximation."""
-    rows = torch.from_numpy(np.asarray(writes, np.float32))
-    found = []
-    for item in items:
-        own = replies(model, item)
-        found.append((Branches(model, own, layer, tree=tree).scores(rows) @ _weights(item)).numpy())
-        if progress:
-            progress(1, len(rows) * sum(reply.end for reply in own))
-    return np.stack(found)
+    work = partial(_doses, layer=layer, writes=np.asarray(writes, np.float32), tree=tree)
+    return np.stack(list(in_order(model.each(work, enumerate(items), progress or silent))))
+
+
+def _doses(
+    model: LanguageModel,
+    item: PropensityItem,
+    tell: Progress,
+    layer: int,
+    writes: Float[np.ndarray, "row hidden"],
+    tree: bool,
+) -> Float[np.ndarray, " row"]:
+    own = replies(model, item)
+    scores = Branches(model, own, layer, tree=tree).scores(torch.tensor(writes))
+    tell(1, len(writes) * sum(reply.end for reply in own))
+    return (scores @ _weights(item)).numpy()
 
 
 def _weights(item: PropensityItem) -> Float[torch.Tensor, " reply"]:

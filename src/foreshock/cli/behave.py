@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Model, opened, strengths_of
+from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, opened, strengths_of
 from foreshock.cli.study import progress_bar, summary
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def behave(
     seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
+    ray: OnRay = None,
+    workers: Workers = None,
 ) -> None:
     """Measure what every emotion does to every kind of conduct, beside what random directions do.
 
@@ -90,7 +92,7 @@ def behave(
     from foreshock.study.running import run_study
 
     counted = _counted(logs or [], seed)
-    subject = opened(model, dtype, device)
+    subject = opened(model, dtype, device, ray, workers)
     console = Console(stderr=True)
     store = study / "activations" if (study / "activations").is_dir() else folder / "activations"
     with progress_bar(console, len(names) + 2) as (advance, announce):

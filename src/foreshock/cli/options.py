@@ -46,11 +46,40 @@ Elsewhere = Annotated[
     typer.Option(help="The model the vectors were made on, when it lies elsewhere now.", show_default=False),
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Number format; auto is bfloat16 where the hardware has it.")]
-Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; left out: the first there is.", show_default=False)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cuda, mps or cpu; left out: the first there is; auto: spread over all of them, for a model that is too big "
+        "for one.",
+        show_default=False,
+    ),
+]
+OnRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Have workers on Ray read: `local` starts one on this machine, else `auto`, HOST:PORT or ray://…",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="With --ray: how many; left out: one for each GPU, or without any one a machine.",
+        min=1,
+        show_default=False,
+    ),
+]
 
 
-def opened(name: str | None, dtype: Dtype, device: str | None) -> LanguageModel:
-    """The model, with a line on the screen while it opens (reading a GGUF file for the first time is slow)."""
+def opened(
+    name: str | None, dtype: Dtype, device: str | None, ray: str | None = None, workers: int | None = None
+) -> LanguageModel:
+    """The model, with a line on the screen while it opens (reading a GGUF file for the first time is slow).
+
+    With an address in `ray`, what it reads is read by workers there.
+    """
     from rich.console import Console
 
     with Console(stderr=True).status(f"Opening {name or 'the embedded model'} …"):
@@ -59,7 +88,13 @@ def opened(name: str | None, dtype: Dtype, device: str | None) -> LanguageModel:
         from foreshock.model import open_model
 
         transformers.utils.logging.disable_progress_bar()
-        return open_model(name, dtype=dtype.value, device=device)
+        model = open_model(name, dtype=dtype.value, device=device)
+    if ray is not None:
+        from foreshock.scale.workers import spread
+
+        with Console(stderr=True).status(f"Starting workers on Ray ({ray}) …"):
+            spread(model, name, device, ray, workers)
+    return model
 
 
 def found_vectors(study: str) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foreshock.cli import read_output
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, numbers, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, OnRay, Workers, numbers, opened
 from foreshock.cli.read_input import report, transcripts
 from foreshock.cli.read_output import Read, Take
 from foreshock.errors import ForeshockError, OutputError, TextError, VectorsError
@@ -65,6 +65,8 @@ def read(
     ] = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
+    ray: OnRay = None,
+    workers: Workers = None,
 ) -> None:
     """Read texts along the emotion vectors of a model: which emotions are operative, token by token.
 
@@ -96,7 +98,7 @@ def read(
     for one in layers:  # a wrong layer or emotion, before the model is opened
         loaded.readout(one, [emotion] if emotion else None)
     emotion = lookup(emotion).word if emotion else None
-    subject = opened(model or loaded.manifest.get("model", {}).get("name"), dtype, device)
+    subject = opened(model or loaded.manifest.get("model", {}).get("name"), dtype, device, ray, workers)
     calibration = _calibration(rules, subject, loaded) if rules else None
     faults: list[str] = []
     with contextlib.ExitStack() as open_outputs:

@@ -6,17 +6,18 @@ import contextlib
 import os
 import signal
 import socket
-import warnings
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened
-from foreshock.cli.outlets import Alarms, Rules, WebhookTo, Words, check_webhook, found_rules, opened_store, sinks
+from foreshock.cli.outlets import SECRET, Alarms, Rules, WebhookTo, Words, check_webhook, found_rules
 from foreshock.errors import MissingExtra, ServerError
 
 if TYPE_CHECKING:
+    from foreshock.server.recipe import Recipe
     from foreshock.server.settings import Served, Settings
 
 KEY = "FORESHOCK_API_KEY"  # the name of a variable, not its value
@@ -67,6 +68,24 @@ def serve(
     model: Elsewhere = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Replicas on Ray: `local` starts one on this machine, else `auto`, HOST:PORT or ray://…; the store is then "
+            "a postgresql:// address or none.",
+            show_default=False,
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            help="With --ray: how many; left out: one for each GPU, or without any one a machine.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve a model to OpenAI clients, with live readings, alarms, metrics and a dashboard.
 
@@ -87,34 +106,45 @@ def serve(
         per_minute=per_minute,
         days=forget_after,
     )
+    from foreshock.server.recipe import Recipe
     from foreshock.vectors import EmotionVectors
 
-    vectors = EmotionVectors.load(path)
-    found = found_rules(rules, path)
-    listening = _listening(settings)  # a mistake is said before the model is opened
-    place = None if store == "none" else store or str(path.parent / "conversations.db")
+    found_rules(rules, path)  # mistakes, before the model is opened
+    name = model or EmotionVectors.load(path).manifest.get("model", {}).get("name")
+    beside = path.parent / "rules.json"
+    kept = str(path.parent.absolute() / "conversations.db") if ray is None else None
+    recipe = Recipe(
+        path.absolute(), settings, (rules or beside).absolute() if rules or beside.is_file() else None,
+        None if store == "none" else store or kept, text, on_alarm.value, alarms and alarms.absolute(), webhook,
+        os.environ.get(SECRET, ""), rows, waiting, room,
+    )  # fmt: skip
+    if ray is not None:
+        _run_on_ray(recipe, name, dtype, device, ray, replicas)
+        return
+    listening = _listening(settings)
+    subject = opened(name, dtype, device)
+    from foreshock.server.tracing import set_up
+
+    set_up()
     with contextlib.ExitStack() as stack:
-        kept = opened_store(place, text, stack)
-        outlets = list(sinks(alarms, webhook, stack))
-        subject = opened(model or vectors.manifest.get("model", {}).get("name"), dtype, device)
+        run(recipe.made(subject, stack), listening)
 
-        from foreshock.monitor.monitor import DriftWarning, Monitor
-        from foreshock.server.engine import Engine
-        from foreshock.server.feed import Feed
-        from foreshock.server.metrics import Metrics
-        from foreshock.server.settings import Served
-        from foreshock.server.tracing import set_up
-        from foreshock.steering import BeyondRange
 
-        set_up()
-        monitor = Monitor(subject, vectors, found, sinks=outlets, on_alarm=on_alarm.value, store=kept, source="serve")
-        engine = Engine(subject, monitor, rows, waiting, room)
-        feed = Feed(monitor.emotions, engine.shown)
-        served = Served(engine, vectors, settings, feed, Metrics(engine, kept, feed), kept, text, path.parent)
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("always", DriftWarning)
-        warnings.simplefilter("ignore", BeyondRange)  # said in the answers
-        run(served, listening)
+def _run_on_ray(
+    recipe: Recipe, name: str | None, dtype: Dtype, device: str | None, address: str, count: int | None
+) -> None:
+    from rich.console import Console
+
+    from foreshock.scale.cluster import Opening
+    from foreshock.scale.serving import served_on_ray
+
+    console, settings = Console(highlight=False), recipe.settings
+    where = str(Path(name).absolute()) if name and Path(name).exists() else name
+    with served_on_ray(recipe, Opening(where, dtype.value, device), address, count) as replicas:
+        console.print(
+            f"{replicas.count} replicas at [bold cyan]http://{settings.host}:{settings.port}/[/]. Ctrl-C ends them."
+        )
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
 def run(served: Served, listening: socket.socket) -> None:
@@ -136,7 +166,7 @@ def run(served: Served, listening: socket.socket) -> None:
 
     settings = served.settings
     config = uvicorn.Config(
-        create_app(served), log_level="warning", access_log=False, proxy_headers=False,
+        create_app(served), log_level="warning", access_log=False, proxy_headers=False, ws="none",
         server_header=False, timeout_graceful_shutdown=int(settings.patience), h11_max_incomplete_event_size=65_536,
         limit_concurrency=1000,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Model, numbers, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, numbers, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +50,8 @@ def study(
     seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
+    ray: OnRay = None,
+    workers: Workers = None,
 ) -> None:
     """Find a model's emotion vectors, judge them, and leave a vectors file and a page behind.
 
@@ -74,7 +76,7 @@ def study(
 
     names = [name.strip() for name in only.split(",")] if only else list(EXPERIMENTS)
     check_names(names)
-    subject = opened(model, dtype, device)
+    subject = opened(model, dtype, device, ray, workers)
     console = Console(stderr=True)
     with progress_bar(console, len(names) + 2) as (advance, announce):
         result = run_study(

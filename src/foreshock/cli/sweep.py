@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, opened, printable
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, OnRay, Workers, opened, printable
 
 SHOWN = 12
 """Emotions whose best passage is printed; the page has all."""
@@ -28,6 +28,8 @@ def sweep(
     model: Elsewhere = None,
     dtype: DtypeOption = Dtype.auto,
     device: Device = None,
+    ray: OnRay = None,
+    workers: Workers = None,
 ) -> None:
     """Keep, for each emotion, the passages and tokens of a corpus on which it reads highest.
 
@@ -48,7 +50,7 @@ def sweep(
     loaded = EmotionVectors.load(vectors)
     stream = documents(corpus)
     first = next(stream, None)  # a corpus that is none is said before the model is opened
-    subject = opened(model or loaded.manifest.get("model", {}).get("name"), dtype, device)
+    subject = opened(model or loaded.manifest.get("model", {}).get("name"), dtype, device, ray, workers)
 
     from itertools import chain
 

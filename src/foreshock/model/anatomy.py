@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreshock.errors import NotADecoder
+from foreshock.model.devices import device_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _prove(model: Any, decoder: nn.Module, layers: nn.ModuleList, unembedding: n
     for child in decoder.modules():
         if child not in inside_blocks and not list(child.children()):
             hooks.append(child.register_forward_hook(lambda m, _a, _out: seen["after"].append(m)))
-    device = next(model.parameters()).device
+    device = device_of(model.get_input_embeddings())
     try:
         logits = model(torch.arange(2, 8, device=device)[None], use_cache=False).logits
     except Exception as problem:
@@ -104,7 +105,9 @@ def _prove(model: Any, decoder: nn.Module, layers: nn.ModuleList, unembedding: n
         raise NotADecoder(f"{name} runs its last block or its unembedding out of sight; its forward pass is not plain.")
     after = nn.Sequential(*seen["after"])
     normed = after(seen["last"])
-    if normed.shape != seen["unembedded"].shape or not torch.equal(normed, seen["unembedded"]):
+    if normed.shape != seen["unembedded"].shape or not torch.equal(
+        normed.to(seen["unembedded"].device), seen["unembedded"]
+    ):
         raise NotADecoder(f"{name}: what reaches the unembedding is not the final norm of the last block's output.")
     hidden, width = seen["last"].shape[-1], normed.shape[-1]
     steps = " → ".join(type(m).__name__ for m in after) or "nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,8 +19,10 @@ from foreshock.errors import NotFinite, TextError, TooLong
 from foreshock.model import chat
 from foreshock.model.anatomy import Anatomy, find_anatomy
 from foreshock.model.batches import Batch, pad, plan
+from foreshock.model.devices import device_of, present, weights
 from foreshock.model.steered import Steers, steered
 from foreshock.model.stream import EMBEDDING, Reader, Residual, Site, Writer, hooked, stopped_after
+from foreshock.model.work import Block, Result, Tell, Work, Workers, silent
 from foreshock.texts.schema import Turn
 
 _PASSING = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "_attn_implementation"}
@@ -44,11 +46,13 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.anatomy: Anatomy = find_anatomy(model)
+        self.workers: Workers | None = None
+        """Who does the work of `each`; None: this process."""
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go."""
-        return self.model.get_input_embeddings().weight.device
+        """Where token ids go. Layers may compute elsewhere (`open_model(device="auto")`)."""
+        return device_of(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -89,11 +93,13 @@ class LanguageModel:
         A hash over the name, shape and a sample of every tensor, rounded to bfloat16.
         """
         digest = hashlib.sha256()
-        for name, weight in sorted(self.model.named_parameters()):
-            digest.update(f"{name}{tuple(weight.shape)}".encode())
-            flat = weight.detach().flatten()
-            sample = flat[:: max(1, flat.numel() // 1024)]
-            digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
+        samples = {}
+        for name, weight in weights(self.model):
+            flat = weight.flatten()
+            sample = flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16)
+            samples[name] = f"{name}{tuple(weight.shape)}".encode(), sample.view(torch.int16).numpy().tobytes()
+        for _, parts in sorted(samples.items()):
+            digest.update(b"".join(parts))
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -160,6 +166,17 @@ class LanguageModel:
         for rows in plan([len(text) for text in ids], budget):
             yield pad(ids, rows, self.tokenizer.pad_token_id or 0, self.device)
 
+    def each(
+        self, work: Work[Block, Result], blocks: Iterable[tuple[int, Block]], tell: Tell = silent
+    ) -> Iterator[tuple[int, Result]]:
+        """What `work(model, block, tell)` gives for each numbered block, here one after the other.
+
+        Workers do several at a time, and give the results in the order in which they are done (`work.in_order` sorts).
+        """
+        if self.workers:
+            return self.workers.each(work, blocks, tell)
+        return ((number, work(self, block, tell)) for number, block in blocks)
+
     @contextlib.contextmanager
     def hooked(
         self, reads: Mapping[Site, Reader] | None = None, writes: Mapping[int, Writer] | None = None
@@ -203,7 +220,7 @@ class LanguageModel:
         reads = {Site(layer): _keep(caught, layer) for layer in layers}
         self.run(batch.ids, reads)
         for layer, hidden in caught.items():
-            check_finite(hidden[batch.mask()], layer)
+            check_finite(hidden[batch.mask().to(hidden.device)], layer)
         return caught
 
     def logits(
@@ -239,11 +256,12 @@ class LanguageModel:
         The norm's and the unembedding's constant parts cancel; the scale of a direction does not matter.
         """
         norm, head = self.anatomy.norm, self.anatomy.unembedding
-        weight: Tensor = head.weight  # type: ignore[assignment]
         size = directions.norm(dim=-1, keepdim=True).clamp_min(1e-12) / self.hidden**0.5  # rms 1, as the norm expects
-        scaled = (directions / size).to(weight)
-        zero = torch.zeros_like(scaled[:1])
-        return ((norm(scaled) - norm(zero)) @ weight.T).float()
+        with present(head):
+            weight: Tensor = head.weight  # type: ignore[assignment]
+            scaled = (directions / size).to(weight)
+            zero = torch.zeros_like(scaled[:1])
+            return ((norm(scaled) - norm(zero)).to(weight) @ weight.T).float()
 
 
 @contextlib.contextmanager
@@ -251,9 +269,10 @@ def finely(head: Any, tokens: Sequence[int] | None) -> Iterator[None]:
     """Within the context an unembedding gives the logits of `tokens` alone, in float32; None leaves it as it is."""
 
     def instead(_module: Any, args: tuple[Any, ...], _out: Tensor) -> Tensor:
-        wanted = torch.tensor(list(tokens or ()), device=head.weight.device)
-        bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
-        return functional.linear(args[0].float(), head.weight[wanted].float(), bias)
+        with present(head):
+            wanted = torch.tensor(list(tokens or ()), device=head.weight.device)
+            bias = None if getattr(head, "bias", None) is None else head.bias[wanted].float()
+            return functional.linear(args[0].to(wanted.device).float(), head.weight[wanted].float(), bias)
 
     handle = None if tokens is None else head.register_forward_hook(instead)
     try:

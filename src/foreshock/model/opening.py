@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from foreshock.model.language_model import LanguageModel
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 """Name of the embedded default model."""
+AUTO = "auto"
+"""In the place of a device: all of them."""
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -32,13 +35,15 @@ def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | Non
     Args:
         name: hub name, folder, `.gguf` file; None for the embedded SmolLM2-135M-Instruct.
         dtype: `auto` is bfloat16 where the hardware has it, else float32.
-        device: `cuda`, `mps` or `cpu`; None takes the first there is.
+        device: `cuda`, `mps` or `cpu`; None takes the first there is; `auto` spreads a model that one device does not
+            hold over all there are, then over memory and disk (by accelerate).
 
     Raises:
         ModelError: it cannot be found or loaded.
         NotADecoder: it is no decoder-only language model.
     """
-    target = torch.device(device or _best_device())
+    spread = device == AUTO
+    target = torch.device(_best_device() if device in (None, AUTO) else device)
     kind = _best_dtype(target) if dtype == "auto" else getattr(torch, dtype)
     source = _embedded_gguf() if name in (None, EMBEDDED) else name
     assert source is not None
@@ -65,10 +70,27 @@ def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | Non
     if not tokenizer.is_fast:
         raise ModelError(f"The tokenizer of {source} knows no character positions; give it a tokenizer.json.")
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=kind, trust_remote_code=False)
+        model = _placed(source, kind) if spread else _whole(source, kind).to(target)
     except Exception as problem:
         raise ModelError(_cannot(source, "its weights cannot be loaded", problem)) from problem
-    return LanguageModel(model.to(target), tokenizer, name=EMBEDDED if name is None else name)
+    return LanguageModel(model, tokenizer, name=EMBEDDED if name is None else name)
+
+
+def _whole(source: str, dtype: torch.dtype, **placed: Any) -> Any:
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False, **placed)
+
+
+def _placed(source: str, dtype: torch.dtype) -> Any:
+    """Over all devices. Weights left on disk that a family keeps in another form there lie in a folder of this model."""
+    (cache_folder() / "offload").mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(dir=cache_folder() / "offload")
+    try:
+        model = _whole(source, dtype, device_map="auto", offload_folder=folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    return model
 
 
 def _best_device() -> str:

@@ -46,7 +46,7 @@ def _read(
 
 def difference(a: Tensor, b: Tensor) -> float:
     """Largest norm of a difference at a token, relative to the norm there."""
-    a, b = a.float(), b.float()
+    a, b = a.float(), b.to(a.device).float()
     return float(((a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-6)).max())
 
 

@@ -95,7 +95,8 @@ def _last_only(model: LanguageModel, last: Int[Tensor, " batch"], tokens: Sequen
     rows = torch.arange(len(last), device=last.device)
 
     def pick(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][rows, last][:, None], *args[1:])
+        own = args[0].device
+        return (args[0][rows.to(own), last.to(own)][:, None], *args[1:])
 
     handle = head.register_forward_pre_hook(pick)
     try:

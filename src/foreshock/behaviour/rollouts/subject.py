@@ -57,7 +57,7 @@ class RolloutSubject:
                     continue
                 values = project(readout, hidden[readout.layer][place, first:end].float().cpu().numpy())
                 logits = self.model.logits(hidden[last][place : place + 1, first - 1 : end - 1])[0]
-                surprise = torch.nn.functional.cross_entropy(logits, batch.ids[place, first:end])
+                surprise = torch.nn.functional.cross_entropy(logits, batch.ids[place, first:end].to(logits.device))
                 replies[row] = Reply(written[row], values.mean(0), float(surprise))
         return replies
 

@@ -107,9 +107,7 @@ def _best_layer(subject: Subject, forms: list[np.ndarray]) -> tuple[int, float]:
 
 
 def _lens(subject: Subject, directions: Float[np.ndarray, "direction hidden"]) -> Float[np.ndarray, "direction token"]:
-    device = next(subject.model.anatomy.unembedding.parameters()).device
-    on_device = torch.from_numpy(unit(directions)).to(device, torch.float32)
-    return subject.model.unembed(on_device).cpu().numpy()
+    return subject.model.unembed(torch.from_numpy(unit(directions)).float()).cpu().numpy()
 
 
 def _percentile(logits: Float[np.ndarray, " token"], tokens: Int[np.ndarray, " form"]) -> float:

@@ -111,7 +111,9 @@ def read(
         for place, row in enumerate(batch.rows):
             watched = laid[row].watched
             logits = model.logits(hidden[last][place : place + 1, [k - 1 for k in watched]])[0]
-            loss = torch.nn.functional.cross_entropy(logits, batch.ids[place, watched], reduction="none")
+            loss = torch.nn.functional.cross_entropy(
+                logits, batch.ids[place, watched].to(logits.device), reduction="none"
+            )
             losses[row] = loss.float().cpu().numpy()
             residuals[row] = (hidden[layer][place, watched].float() / norm).cpu().numpy().astype(np.float16)
         if progress:
