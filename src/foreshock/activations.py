@@ -195,6 +195,9 @@ def _finish_block(
 ) -> Arrays:
     """Read a block and keep it, where it is to be kept: whoever reads it, so that its end is safe from all others'."""
     texts, kept = block
+    if kept and (finished := _load_block(kept)):  # by a worker that died before it could say so
+        tell(len(texts), 0)
+        return finished
     found = _read_block(model, texts, layers, budget, tell)
     if kept:
         write_bytes(kept, save(found))
