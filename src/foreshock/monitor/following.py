@@ -123,14 +123,17 @@ class Following:
             raise MonitorError(
                 f"{len(prompts)} prompts were announced with {len(names)} names; give each a name, or none."
             )
-        if wrong := [name for name in names or [] if not 1 <= len(name) <= LONGEST_NAME]:
-            raise MonitorError(f"A conversation's name has 1 to {LONGEST_NAME} characters; one has {len(wrong[0])}.")
+        _check_names(names or [])
         self._announced.extend(zip(names if names else [None] * len(prompts), prompts, strict=True))
 
     def begin(self, row: int, prompt: Tokens, name: str | None) -> None:
-        """A sequence begins in a row of a batch that requests come to and leave; see `Monitor.packed`."""
-        self.rows.pop(row, None)
-        self.expect([prompt], None if name is None else [name])
+        """A sequence begins in a row of a batch that requests come to and leave; see `Monitor.packed`.
+
+        Its prompt is known whole, also where it is run in pieces. Raises `MonitorError` for a name of over 190 characters.
+        """
+        _check_names([] if name is None else [name])
+        ids = np.array(prompt.ids)
+        self._take_up(row, name, prompt, self._goes_on(ids) if name is None else self._named(name, prompt), 0)
 
     def end(self, row: int) -> None:
         """The sequence in a row is over, and its conversation may be gone on with by another."""
@@ -145,6 +148,10 @@ class Following:
         found = []
         for block in blocks:
             current = self.rows.get(block.row)
+            if self.packed:
+                if current is not None and (own := self._new(current, block)) is not None:
+                    found.append(own)
+                continue  # a row that is not there has ended meanwhile
             if current and current.ended and np.isin(block.ids, self._filling).all():
                 continue
             if current is None or block.start != current.length:
@@ -178,11 +185,18 @@ class Following:
     def _entered(self, block: Block) -> Conversation:
         """The conversation that a row takes up: one that was heard before, or a new one."""
         name, announced = self._announcement(block)
-        found = self._goes_on(block) if name is None else self._named(name, announced)
+        ids = block.ids if block.start == 0 else block.ids[:0]
+        found = self._goes_on(ids) if name is None else self._named(name, announced)
+        return self._take_up(block.row, name, announced, found, block.start)
+
+    def _take_up(
+        self, row: int, name: str | None, announced: Tokens | None, found: Conversation | None, start: int
+    ) -> Conversation:
+        """Put a conversation into a row: one that goes on, or a new one."""
         if found is None:
-            found = Conversation(self._unused(name), length=block.start, named=name is not None)
+            found = Conversation(self._unused(name), length=start, named=name is not None)
         found.announced, found.entered = announced, True
-        self.rows[block.row] = self.known[found.id] = found
+        self.rows[row] = self.known[found.id] = found
         self.known.move_to_end(found.id)
         while len(self.known) > KEPT:
             self.known.popitem(last=False)
@@ -219,16 +233,14 @@ class Following:
         known.length, known.digest = start, hashlib.blake2b(_bytes(np.array(announced.ids[:start])))
         return known
 
-    def _goes_on(self, block: Block) -> Conversation | None:
-        """The longest unnamed conversation of no other row that the block begins with, token for token."""
-        if block.start:
-            return None
+    def _goes_on(self, ids: Int[np.ndarray, " token"]) -> Conversation | None:
+        """The longest unnamed conversation of no other row that the tokens begin with and go beyond."""
         taken = {row.id for row in self.rows.values()}
         free = [one for one in self.known.values() if one.id not in taken and one.length and not one.named]
-        lengths = sorted({known.length for known in free if known.length <= len(block.ids)})
+        lengths = sorted({known.length for known in free if known.length < len(ids)})
         digest, done, by_length = hashlib.blake2b(), 0, {}
         for length in lengths:
-            digest.update(_bytes(block.ids[done:length]))
+            digest.update(_bytes(ids[done:length]))
             done = length
             by_length[length] = digest.digest()
         same = [known for known in free if by_length.get(known.length) == known.digest.digest()]
@@ -278,6 +290,11 @@ class Following:
         role = "assistant" if written else "prompt"
         turn = conversation.turn + (role != conversation.role)
         return [role] * len(ids), [turn] * len(ids), [int(id) not in self._special for id in ids]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if wrong := [name for name in names if not 1 <= len(name) <= LONGEST_NAME]:
+        raise MonitorError(f"A conversation's name has 1 to {LONGEST_NAME} characters; one has {len(wrong[0])}.")
 
 
 def _bytes(ids: Int[np.ndarray, " token"]) -> bytes:

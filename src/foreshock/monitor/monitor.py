@@ -249,7 +249,9 @@ class Monitor:
             except Exception:
                 self.failed += 1
                 _log.exception("An alarm sink failed; the others have the alarm.")
-        conversation = self.following.rows[row]
+        conversation = self.following.rows.get(row)
+        if conversation is None:
+            return
         if isinstance(self._on_alarm, Guard):
             self._guarding = "next pass" if self._guarding == "no" else self._guarding
         elif callable(self._on_alarm):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,14 +77,20 @@ def _role(message: ChatMessage) -> str:
 
 
 def _open(message: ChatMessage) -> dict[str, Any]:
-    """As chat templates know messages."""
-    return message.model_dump(exclude_none=True) | {"role": _role(message), "content": message.words}
+    """As chat templates know messages: what a call is given is an object there, where OpenAI has JSON."""
+    found = message.model_dump(exclude_none=True) | {"role": _role(message), "content": message.words}
+    for call in found.get("tool_calls", ()):
+        with contextlib.suppress(ValueError, RecursionError):
+            given = json.loads(call["function"]["arguments"])
+            call["function"]["arguments"] = given if isinstance(given, dict) else call["function"]["arguments"]
+    return found
 
 
 def _asked(served: Served, body: Common, prompts: Sequence[Tokens], most: int | None, likeliest: int | None) -> Asked:
     extension = body.foreshock or Extension()
     steering, note = _steering(served, extension.steer)
-    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    given = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    stop = tuple(one for one in given if one)
     count = body.n or 1
     if count * len(prompts) > served.settings.choices:
         raise TextError(f"A request gets at most {served.settings.choices} replies here; {count * len(prompts)} are asked for.")  # fmt: skip
@@ -94,7 +102,7 @@ def _asked(served: Served, body: Common, prompts: Sequence[Tokens], most: int | 
             prompt,
             _most(served, prompt, most),
             temperature=1.0 if body.temperature is None else body.temperature,
-            top_p=body.top_p or 1.0,
+            top_p=1.0 if body.top_p is None else max(body.top_p, 1e-9),  # 0 takes the likeliest
             seed=None if body.seed is None else (body.seed + k) % 2**63,
             stop=stop,
             logprobs=likeliest,

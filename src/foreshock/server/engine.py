@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ from foreshock.server.requests import Event, Finished, Request
 from foreshock.server.slot import Slot
 
 _log = logging.getLogger(__name__)
+PASS = 512
+"""Most tokens of a pass: a longer prompt is run in pieces, beside the others' replies."""
 PAGE = 32
 """Tokens of a page of the key-value cache."""
 
@@ -65,24 +68,24 @@ class Engine:
         self, model: LanguageModel, monitor: Monitor, rows: int = 16, waiting: int = 64, room: int = 16_384
     ) -> None:
         self.model, self.monitor = model, monitor
-        self._most_waiting, self._rows, self.room = waiting, rows, room
+        self._most_waiting, self._rows = waiting, rows
+        self.room = max(1, room // PAGE) * PAGE
+        """Tokens of all running requests together that the cache holds."""
         self._slots: dict[str, Slot] = {}
         self._numbers = itertools.count()
         self._open = contextlib.ExitStack()
         self._accepts = False
         self._listeners: list[Callable[[Heard | Alarm], None]] = []
+        self._left: deque[int] = deque()
+        """Rows whose requests are over. The engine's thread takes them out, since it alone follows conversations."""
         config = ContinuousBatchingConfig(
-            page_size=PAGE, num_blocks=max(1, room // PAGE), max_batch_tokens=512, max_requests_per_batch=rows,
+            page_size=PAGE, num_blocks=self.room // PAGE, max_batch_tokens=PASS, max_requests_per_batch=rows,
             allow_block_sharing=False, use_async_batching=False,
         )  # fmt: skip
         settings = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=model.tokenizer.pad_token_id or 0)
         self._manager = model.model.init_continuous_batching(settings, continuous_batching_config=config)
+        self._manager.output_router = _Router(self)
         self._manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Chooser(self)]))
-
-    @property
-    def _handlers(self) -> dict[str, Any]:
-        """Who is told of a result. Set here, not by `register_result_handler`, which asks for a loop that stays open."""
-        return self._manager.output_router.result_handlers
 
     @property
     def trouble(self) -> str | None:
@@ -129,6 +132,13 @@ class Engine:
         """Have `take` called, in the engine's thread, with all readings and alarms."""
         self._listeners.append(take)
 
+    def check_free(self) -> None:
+        """Raises `Busy` or `ServerError` where `submit` would for any request."""
+        if self.trouble:
+            raise ServerError(self.trouble)
+        if len(self._slots) >= self._rows + self._most_waiting:
+            raise Busy(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
+
     async def submit(self, request: Request) -> AsyncGenerator[Event]:
         """What comes of a request; leaving the iterator gives its place free.
 
@@ -137,10 +147,7 @@ class Engine:
             ServerError: the engine is stopping.
             TooLong: prompt and reply are more than the model takes, or than the cache has room for.
         """
-        if self.trouble:
-            raise ServerError(self.trouble)
-        if len(self._slots) >= self._rows + self._most_waiting:
-            raise Busy(f"{len(self._slots)} requests are running or waiting already; ask again in a while.")
+        self.check_free()
         check_room(self.model, [request.prompt], request.most)
         if len(request.prompt) + request.most > self.room:
             raise TooLong(
@@ -158,10 +165,9 @@ class Engine:
         writes = list(request.steering.writes(self.model)) if request.steering else []
         slot = self._slots[id] = Slot(id, number, request, writes, tell, self.model.tokenizer.backend_tokenizer)
         try:
-            self._handlers[id] = (lambda result: self._ended(slot, result), _Here())
-            self._manager.add_request(
-                request.prompt.ids, id, max(1, request.most), eos_token_id=list(self.monitor.following.ends) or -1
-            )
+            ends = list(self.monitor.following.ends) or -1
+            if self._manager.add_request(request.prompt.ids, id, max(1, request.most), eos_token_id=ends) is None:
+                raise ServerError(self.trouble or "The engine takes no requests at present; ask again in a while.")
             while True:
                 event = await events.get()
                 yield event
@@ -172,14 +178,14 @@ class Engine:
                 slot.over = True
                 self._manager.cancel_request(id)
             self._slots.pop(id, None)
-            self.monitor.following.end(number)
+            self._left.append(number)
 
-    def _ended(self, slot: Slot, result: Any) -> None:
-        if result.is_finished():
-            self._handlers.pop(slot.id, None)
-        if result.error and not slot.over:
-            slot.over = True
-            slot.tell(Finished("error", len(slot.request.prompt), slot.written, slot.conversation, str(result.error)))
+    def broke_off(self, id: str, problem: object) -> None:
+        """A request has failed in the scheduler."""
+        slot = self._slots.get(id)
+        if slot is not None and not slot.over:
+            _log.error("A request broke off: %s", problem)
+            slot.fail()
 
     def parts(self) -> Iterator[Part]:
         """Whose tokens the running pass holds, in their order."""
@@ -199,10 +205,14 @@ class Engine:
         ids: Int[Tensor, "1 token"] = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
         self._ids, self._parts = ids[0].cpu().numpy().copy(), list(self.parts())
         self._found: list[Float[np.ndarray, "token emotion"]] = []
+        following = self.monitor.following
+        while self._left:
+            following.end(self._left.popleft())
         for part in self._parts:
-            if part.slot is not None and part.start == 0:
-                request = part.slot.request
-                self.monitor.following.begin(part.slot.row, request.prompt, request.conversation)
+            slot = part.slot
+            if slot is not None and not slot.begun:  # where the cache was full, a prompt may come a second time
+                slot.begun = True
+                following.begin(slot.row, slot.request.prompt, slot.request.conversation)
 
     def _reader(self, k: int) -> Callable[[Residual], None]:
         def read(hidden: Residual) -> None:
@@ -210,10 +220,20 @@ class Engine:
                 return
             self._found.append(self.monitor.readings(hidden[0], k))
             if k == len(self.monitor.layers) - 1:
-                for heard, alarms in self.monitor.take(list(self._blocks(np.stack(self._found, 1)))):
-                    self._tell(heard, alarms)
+                self._take()
 
         return read
+
+    def _take(self) -> None:
+        """Hand what was read to the monitor. What goes wrong there ends the replies of this pass, unwatched as they are."""
+        try:
+            for heard, alarms in self.monitor.take(list(self._blocks(np.stack(self._found, 1)))):
+                self._tell(heard, alarms)
+        except Exception:
+            _log.exception("The monitor failed; the replies that ran are ended, since nobody watches them.")
+            for slot in {part.slot for part in self._parts if part.slot and not part.slot.over}:
+                slot.fail()
+                self._manager.cancel_request(slot.id)
 
     def _tell(self, heard: Heard, alarms: list[Alarm]) -> None:
         """To whoever asked for the reply, and to all who listen; what goes wrong there must not stop the model."""
@@ -263,9 +283,9 @@ class Engine:
             conversation = following.rows.get(slot.row)
             try:
                 id = slot.choose(scores[row], following.ends, conversation is not None and conversation.stopped)
-            except Exception as problem:  # one request's trouble is not the others'
+            except Exception:  # one request's trouble is not the others'
                 _log.exception("A request failed where its next token is chosen; the others go on.")
-                slot.fail(problem)
+                slot.fail()
                 self._manager.cancel_request(slot.id)
                 left[row, 0] = 0
                 continue
@@ -299,10 +319,22 @@ class _Chooser(LogitsProcessor):  # type: ignore[misc]  # transformers has no ty
         return self._engine.choose(scores)
 
 
-class _Here:
-    """In the place of an event loop: calls at once, in the engine's thread."""
+class _Router:
+    """In the place of transformers' router, which keeps what nobody asks for and needs event loops that stay open."""
 
-    @staticmethod
-    def call_soon_threadsafe(call: Callable[..., None], *given: Any) -> None:
-        """Call it."""
-        call(*given)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def deliver(self, output: Any) -> None:
+        """Tokens are told when they are chosen, so only faults are news."""
+        if output.error:
+            self._engine.broke_off(output.request_id, output.error)
+
+    def deliver_batch(self, outputs: Sequence[Any]) -> None:
+        """As `deliver`, each."""
+        for output in outputs:
+            self.deliver(output)
+
+    def fail_and_deliver(self, state: Any, error: Exception) -> None:
+        """A request that cannot go on."""
+        self._engine.broke_off(state.request_id, error)

@@ -32,7 +32,11 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
 def fault(problem: Exception) -> tuple[int, dict[str, Any]]:
     """The status and the answer for an error whose text is meant for the client."""
     status, kind = next((status, kind) for own, status, kind in _KINDS if isinstance(problem, own))
-    return status, body(str(problem.args[0]), kind, code=type(problem).__name__)
+    told = str(problem.args[0])
+    if isinstance(problem, StoreError):  # its own words name files and addresses
+        _log.error("The store cannot be used: %s", told)
+        told = "The conversations cannot be read at present; the server's log says why. Ask again in a while."
+    return status, body(told, kind, code=type(problem).__name__)
 
 
 def body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request
@@ -22,7 +23,7 @@ from foreshock.server.running import Numbered, run
 from foreshock.server.settings import Served
 
 T = TypeVar("T")
-STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 CLIENT_LEFT = 499
 """What nginx calls a request whose client went away; nobody is there to read it."""
 
@@ -34,13 +35,13 @@ def router(served: Served) -> APIRouter:
 
     @routes.post("/v1/chat/completions", response_model=wire.ChatCompletion, responses=STREAMED)
     async def chat_completions(request: Request, body: wire.ChatRequest) -> Response:
-        asked = await asyncio.to_thread(asking.chat, served, body)
+        asked = await served.desk.encoded(served.engine, partial(asking.chat, served, body))
         call = Call(served, "chat", body, asked, tools=bool(body.tools) and body.tool_choice != "none")
         return await call.answer(request)
 
     @routes.post("/v1/completions", response_model=wire.TextCompletion, responses=STREAMED)
     async def completions(request: Request, body: wire.TextRequest) -> Response:
-        asked = await asyncio.to_thread(asking.text, served, body)
+        asked = await served.desk.encoded(served.engine, partial(asking.text, served, body))
         return await Call(served, "completions", body, asked, tools=False).answer(request)
 
     @routes.get("/v1/models")
@@ -78,12 +79,15 @@ class Call:
         """The answer; nothing runs on where the client has gone."""
         events = run(self._served, self._route, self._asked.requests)
         if not self._body.stream:
-            return await unless_gone(request, self._whole(events))
+            return await unless_gone(request, self._whole(events)) or Response(status_code=CLIENT_LEFT)
+        first = None
         try:
-            first = await anext(events)  # what is refused is refused with its own status
-        except BaseException:
-            await events.aclose()
-            raise
+            first = await unless_gone(request, _next(events))  # what is refused is refused with its own status
+        finally:
+            if first is None:
+                await events.aclose()
+        if first is None:
+            return Response(status_code=CLIENT_LEFT)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._stream(first, events), media_type="text/event-stream", headers=headers)
 
@@ -169,8 +173,12 @@ def _without_empty_calls(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The answer, or none where the client goes away before: then the work is broken off."""
+async def _next(events: AsyncGenerator[Numbered]) -> Numbered:
+    return await anext(events)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result, or None where the client goes away before: then the work is broken off."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -179,7 +187,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> 
     task, left = asyncio.ensure_future(work), asyncio.ensure_future(gone())
     try:
         await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else Response(status_code=CLIENT_LEFT)
+        return task.result() if task.done() else None
     finally:
         for one in (task, left):
             one.cancel()

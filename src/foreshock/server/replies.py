@@ -75,7 +75,7 @@ class Reply:
         if isinstance(event, Written):
             return replace(self._shown(event.text), logprobs=self._logprobs(event))
         if event.reason == "error":
-            raise ServerError(f"The reply broke off: {event.error}")
+            raise ServerError("The reply broke off by a fault of the server, whose log says why; ask again.")
         return replace(self._shown("", last=True), finished=event)
 
     def _shown(self, text: str, last: bool = False) -> Delta:

@@ -63,7 +63,6 @@ class Finished:
     completion_tokens: int
     conversation: str
     """Its name for the monitor and the store."""
-    error: str | None = None
 
 
 Event = Written | Heard | Alarm | Finished

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foreshock.errors import ServerError
+from foreshock.server.desk import Desk
 
 if TYPE_CHECKING:
     from foreshock.monitor.store import Store
@@ -78,3 +79,4 @@ class Served:
     """Whether the store keeps words."""
     study: Path | None = None
     """The folder of the study that the vectors are from: its findings.json is shown."""
+    desk: Desk = field(default_factory=Desk)

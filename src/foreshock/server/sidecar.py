@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from foreshock.monitor.following import Heard
 from foreshock.monitor.store import Alarm, Conversation
 from foreshock.server import requests, wire
 from foreshock.server.asking import wanted
-from foreshock.server.openai import unless_gone
+from foreshock.server.openai import CLIENT_LEFT, unless_gone
 from foreshock.server.replies import raised
 from foreshock.server.running import run
 from foreshock.server.settings import Served
@@ -83,13 +84,13 @@ def router(served: Served) -> APIRouter:
     async def readings(request: Request, asked: Asked) -> Response:
         emotions = wanted(served, asked.emotions if asked.emotions is not None else True)
         _place(served, asked.layer)  # a wrong layer, before anything is run
-        tokens, author = await asyncio.to_thread(_encoded, served, asked)
+        tokens, author = await served.desk.encoded(served.engine, partial(_encoded, served, asked))
 
         async def answer() -> Response:
             found = await _answer(served, asked, tokens, author, emotions)
             return Response(found.model_dump_json(exclude=None if asked.tokens else {"tokens"}), media_type=JSON)
 
-        return await unless_gone(request, answer())
+        return await unless_gone(request, answer()) or Response(status_code=CLIENT_LEFT)
 
     return routes
 
@@ -134,7 +135,7 @@ async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | No
         elif isinstance(event, requests.Finished):
             name = event.conversation
             if event.reason == "error":
-                raise ServerError(f"The reading broke off: {event.error}")
+                raise ServerError("The reading broke off by a fault of the server, whose log says why; ask again.")
     k, surrogate = _place(served, asked.layer), _surrogate(served, author)
     if served.store and surrogate is not None and heard[0].start == 0:
         told = Conversation(name, datetime.now(UTC), served.engine.model.name, "readings", surrogate)

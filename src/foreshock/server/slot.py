@@ -13,7 +13,11 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from foreshock.model.steered import Write
+from foreshock.monitor.following import WITHHELD
 from foreshock.server.requests import Event, Finished, Logprob, Request, Written
+
+FEW = 1024
+"""Likeliest tokens among which nucleus sampling mostly finds its mass."""
 
 
 class Slot:
@@ -27,6 +31,12 @@ class Slot:
         self.conversation = request.conversation or ""
         """As the monitor calls it, once it has been heard."""
         self._backend, self._stream = backend, DecodeStream(skip_special_tokens=True)
+        self.begun = False
+        """Whether the monitor knows of it."""
+        self._pending: list[int] = []
+        """Tokens that have not become text yet."""
+        bias = request.logit_bias
+        self._bias = (torch.tensor(list(bias)), torch.tensor(list(bias.values()))) if bias else None
         self._counts: Counter[int] = Counter()
         self._text = self._shown = ""
         # A generator of its own: the same seed gives the same reply, whoever else is in the batch.
@@ -41,19 +51,20 @@ class Slot:
         """Tokens chosen so far."""
         return sum(self._counts.values())
 
-    def fail(self, problem: object) -> None:
-        """Its end by something that went wrong."""
+    def fail(self) -> None:
+        """Its end by something that went wrong; what, is in the log."""
         self.over = True
-        self.tell(Finished("error", len(self.request.prompt), self.written, self.conversation, str(problem)))
+        self.tell(Finished("error", len(self.request.prompt), self.written, self.conversation))
 
     def choose(self, logits: Float[Tensor, " vocabulary"], ends: Sequence[int], stopped: bool) -> int:
         """The next token; tells what it adds to the text, and the end where this is it."""
         logprobs = logits.log_softmax(-1) if self.request.logprobs is not None else None
         id = ends[0] if stopped and ends else self._drawn(logits)
         self._counts[id] += 1
-        self._text += self._stream.step(self._backend, id) or "" if id not in ends else ""
+        last = id in ends or self.written >= self.request.most
+        self._text += self._piece(id, id in ends, last)
         place = min((at for stop in self.request.stop if (at := self._text.find(stop)) >= 0), default=-1)
-        last = id in ends or place >= 0 or self.written >= self.request.most
+        last = last or place >= 0
         end = place if place >= 0 else len(self._text) - (0 if last else self._held_back())
         shown = self._text[len(self._shown) : max(end, len(self._shown))]
         self._shown += shown
@@ -64,22 +75,37 @@ class Slot:
             self.tell(Finished(reason, len(self.request.prompt), self.written, self.conversation))  # type: ignore[arg-type]
         return id
 
+    def _piece(self, id: int, ends: bool, last: bool) -> str:
+        """What a token adds to the text; bytes that become no character are given up after a while."""
+        piece = None if ends else self._stream.step(self._backend, id)
+        if piece is not None:
+            self._pending.clear()
+            return piece
+        self._pending += [] if ends else [id]
+        if not self._pending or not (last or len(self._pending) >= WITHHELD):
+            return ""
+        text = self._backend.decode(self._pending, skip_special_tokens=True)
+        self._pending, self._stream = [], DecodeStream(skip_special_tokens=True)
+        return str(text)
+
     def _drawn(self, logits: Float[Tensor, " vocabulary"]) -> int:
         asked = self.request
         scores = logits.float().clone()
-        for id, bias in asked.logit_bias.items():
-            scores[id] += bias
-        if asked.presence_penalty or asked.frequency_penalty:
-            for id, count in self._counts.items():
-                scores[id] -= asked.presence_penalty + count * asked.frequency_penalty
+        if self._bias is not None:
+            scores.index_add_(0, self._bias[0].to(scores.device), self._bias[1].to(scores.device))
+        if (asked.presence_penalty or asked.frequency_penalty) and self._counts:
+            ids = torch.tensor(list(self._counts), device=scores.device)
+            counts = torch.tensor(list(self._counts.values()), dtype=scores.dtype, device=scores.device)
+            scores.index_add_(0, ids, -(asked.presence_penalty + counts * asked.frequency_penalty))
         if asked.temperature == 0:
             return int(scores.argmax())
         chances = (scores / asked.temperature).softmax(-1).cpu()
         if asked.top_p == 1:
             return self._one_of(chances)
-        chances, order = chances.sort(descending=True)
-        kept = torch.where(chances.cumsum(-1) - chances < asked.top_p, chances, 0.0)
-        return int(order[self._one_of(kept)])
+        kept, order = chances.topk(min(FEW, len(chances)))  # sorting the whole vocabulary would take most of a pass
+        if float(kept.sum()) < asked.top_p:
+            kept, order = chances.sort(descending=True)
+        return int(order[self._one_of(torch.where(kept.cumsum(-1) - kept < asked.top_p, kept, 0.0))])
 
     def _one_of(self, chances: Float[Tensor, " vocabulary"]) -> int:
         """Drawn by one random number, where `multinomial` would draw one a token of the vocabulary."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=190)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=60)]
-Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Stop = Annotated[str, StringConstraints(max_length=200)]
 
 
 class Extension(BaseModel):
@@ -84,7 +84,7 @@ class Common(BaseModel):
 
     model: Annotated[str, StringConstraints(max_length=500)]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
