@@ -26,14 +26,17 @@ def main(job):
     found = {"batches": [run(llm, batch) for batch in job.get("batches", [])], "seconds": {}, "errors": []}
     for _ in range(job.get("rounds", 0)):
         for name, batch in job["timed"].items():
-            begun = time.perf_counter()
+            begun = time.perf_counter(), time.process_time()
             run(llm, batch, fetch=False)
-            found["seconds"].setdefault(name, []).append(time.perf_counter() - begun)
+            found["seconds"].setdefault(name, []).append(time.perf_counter() - begun[0])
+            found["seconds"].setdefault(f"{name} (processor)", []).append(time.process_time() - begun[1])
     for batch in job.get("refused", []):
+        from foreshock.errors import ForeshockError
+
         try:
             run(llm, batch)
             found["errors"].append("")
-        except ValueError as problem:
+        except ForeshockError as problem:
             found["errors"].append(str(problem))
     Path(job["out"]).write_text(json.dumps(found))
 

@@ -53,7 +53,7 @@ class Board:
             the same, the reading sees the stream after the write.
 
     Raises:
-        ServerError: another kind of runner, or one with speculative decoding.
+        ServerError: another kind of runner, a compiled model, or speculative decoding.
         NotADecoder: the model's blocks cannot be proved.
         VectorsError: the vectors are not of this model's shape, or lack a layer.
     """
@@ -63,6 +63,9 @@ class Board:
             raise ServerError("Foreshock watches vLLM's V1 model runner; set VLLM_USE_V2_MODEL_RUNNER=0.")
         if getattr(runner, "speculative_config", None) is not None:
             raise ServerError("Foreshock does not watch speculative decoding in vLLM yet; start it without.")
+        if runner.compilation_config.mode:
+            # a compiled model calls no hooks: it would run on, and nothing would be read
+            raise ServerError("Foreshock watches vLLM without compilation; start it with --enforce-eager.")
         config = runner.model_config.hf_text_config
         width, count = vectors.directions.shape[-1], int(config.num_hidden_layers)
         if width != config.hidden_size or not all(0 <= layer < count for layer in (reading, steering)):
@@ -136,7 +139,9 @@ class Board:
             if wish.steer:
                 self._note(row + 1, wish)
                 places = np.arange(position, position + inside.stop - inside.start)
-                steered = np.ones(len(places), bool) if wish.span == "all" else (places < prompt) == (wish.span == "prompt")
+                steered = (
+                    np.ones(len(places), bool) if wish.span == "all" else (places < prompt) == (wish.span == "prompt")
+                )
                 slots[inside] = np.where(steered, row + 1, 0)
             if wish.readings:
                 skipped = 0 if wish.prompt else max(0, prompt - position)

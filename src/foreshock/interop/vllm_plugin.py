@@ -25,10 +25,6 @@ STEERING_LAYER = "FORESHOCK_STEERING_LAYER"
 _log = logging.getLogger(__name__)
 
 
-class BadRequest(ServerError, ValueError):
-    """A request that asks Foreshock for what it has not; vLLM's server answers it with 400."""
-
-
 def register() -> None:
     """Prepare this process of vLLM; does nothing where `FORESHOCK_VECTORS` is not set.
 
@@ -47,7 +43,11 @@ def register() -> None:
 
 def _check_requests(vectors: EmotionVectors) -> None:
     """Have what a request asks for checked, and made ready, where it enters vLLM."""
+    from vllm.exceptions import VLLMValidationError
     from vllm.v1.engine.input_processor import InputProcessor
+
+    class BadRequest(ServerError, VLLMValidationError):
+        """What is wrong with a request; vLLM's server answers with its sentence and code 400."""
 
     original = InputProcessor.process_inputs
     if getattr(original, "is_foreshock", False):

@@ -1,8 +1,8 @@
 """Fetching readings from vLLM: by its offline class, or over HTTP from its server.
 
-    outputs = llm.generate(prompts, SamplingParams(extra_args={"foreshock": {"readings": True}}))
-    for found in taken(llm, outputs):
-        print(found.emotions, found.values.mean(0))
+outputs = llm.generate(prompts, SamplingParams(extra_args={"foreshock": {"readings": True}}))
+for found in taken(llm, outputs):
+    print(found.emotions, found.values.mean(0))
 """
 
 from __future__ import annotations
