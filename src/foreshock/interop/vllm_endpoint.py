@@ -28,13 +28,14 @@ class Readings:
         """Add the route."""
         from fastapi import HTTPException
 
-        @app.get("/v1/foreshock/readings/{id}")
         async def readings(id: str) -> dict[str, Any]:
             """Readings of a request; handed out once when it has finished. Text completions are numbered `ID-0`."""
             handed = await self._engine.collective_rpc("foreshock_take", args=([id, f"{id}-0"],))
             if not handed[0]:
                 raise HTTPException(404, f"There are no readings of {id!r}: none were asked for, or they were fetched.")
             return as_json(Watched.of(handed[0][0]))
+
+        app.add_api_route("/v1/foreshock/readings/{id}", readings, methods=["GET"])
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:  # noqa: ARG002
         """Take the engine's client."""

@@ -46,7 +46,7 @@ def _check_requests(vectors: EmotionVectors) -> None:
     from vllm.exceptions import VLLMValidationError
     from vllm.v1.engine.input_processor import InputProcessor
 
-    class BadRequest(ServerError, VLLMValidationError):
+    class BadRequest(ServerError, VLLMValidationError):  # type: ignore[misc]  # vLLM is not installed where types are checked
         """What is wrong with a request; vLLM's server answers with its sentence and code 400."""
 
     original = InputProcessor.process_inputs
