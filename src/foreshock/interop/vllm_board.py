@@ -1,0 +1,223 @@
+"""In vLLM's worker: reads and steers the tokens of a mixed batch, each by what its own request asks for.
+
+vLLM packs the tokens of all requests that run into one row. Before each pass the board notes which tokens belong to which
+request and what is added to each; hooks on the blocks then do the same few operations whatever the batch holds: one
+gather and add, one matrix product. All they touch are buffers that stay where they are, as CUDA graphs require.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from foreshock.errors import ServerError, VectorsError
+from foreshock.interop.vllm_layers import blocks_of, is_fused
+from foreshock.interop.vllm_request import Asked, added, asked
+from foreshock.vectors import EmotionVectors
+
+KEEP = 1024
+"""Finished requests whose readings wait to be fetched; the oldest go first."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What was read of one request."""
+
+    asked: Asked
+    chunks: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    """Position of the first token, ids, readings of all emotions; a later chunk takes the place of an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The tokens of one watched request in the running pass: where they lie in it, and where in the request."""
+
+    record: Record
+    inside: slice
+    position: int
+
+
+class Board:
+    """Watches and steers the model of one vLLM worker.
+
+    Args:
+        runner: vLLM's model runner (V1), with its model loaded.
+        reading, steering: layers, counted from 0, after whose blocks the stream is read and written to. Where they are
+            the same, the reading sees the stream after the write.
+
+    Raises:
+        ServerError: another kind of runner, a compiled model, or speculative decoding.
+        NotADecoder: the model's blocks cannot be proved.
+        VectorsError: the vectors are not of this model's shape, or lack a layer.
+    """
+
+    def __init__(self, runner: Any, vectors: EmotionVectors, reading: int, steering: int) -> None:
+        if not hasattr(runner, "_model_forward") or not hasattr(runner, "query_start_loc"):
+            raise ServerError("Foreshock watches vLLM's V1 model runner; set VLLM_USE_V2_MODEL_RUNNER=0.")
+        if getattr(runner, "speculative_config", None) is not None:
+            raise ServerError("Foreshock does not watch speculative decoding in vLLM yet; start it without.")
+        if runner.compilation_config.mode:
+            # a compiled model calls no hooks: it would run on, and nothing would be read
+            raise ServerError("Foreshock watches vLLM without compilation; start it with --enforce-eager.")
+        config = runner.model_config.hf_text_config
+        width, count = vectors.directions.shape[-1], int(config.num_hidden_layers)
+        if width != config.hidden_size or not all(0 <= layer < count for layer in (reading, steering)):
+            raise VectorsError(
+                f"The vectors have width {width} and layers {reading} and {steering} are wanted; this model has width "
+                f"{config.hidden_size} and layers 0 … {count - 1}. Make vectors for it with `foreshock study`."
+            )
+        self._runner, self._vectors, self.reading, self.steering = runner, vectors, reading, steering
+        self.records: dict[str, Record] = {}
+        """By vLLM's inner id of the request, which no other request ever has."""
+        self._asked: dict[str, Asked | None] = {}
+        self._running = self._steers = self._reads = False
+        readout, tokens, device = vectors.readout(reading), int(runner.max_num_tokens), runner.device
+        self._W, self._b = torch.from_numpy(readout.W).to(device), torch.from_numpy(readout.b).to(device)
+        self._values = torch.zeros(tokens, len(vectors), device=device)
+        self._slot = torch.zeros(tokens, dtype=torch.long, device=device)
+        """Of each token: 0, or the row of the table that is added to it."""
+        self._table = torch.zeros(int(runner.max_num_reqs) + 1, width, dtype=runner.dtype, device=device)
+        self._in_table: list[Any] = [None] * len(self._table)
+        self._attach(blocks_of(runner.model, count))
+
+    def _attach(self, blocks: Any) -> None:
+        for layer in {self.reading, self.steering}:
+            fused = is_fused(blocks[layer])
+
+            def hook(_block: Any, _args: Any, output: Any, layer: int = layer, fused: bool = fused) -> None:
+                if self._running:
+                    hidden = output[0] if isinstance(output, tuple) else output
+                    self.touch(hidden, output[1] if fused else None, layer)
+
+            blocks[layer].register_forward_hook(hook)
+        forward = self._runner._model_forward
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            ids = kwargs.get("input_ids", args[0] if args else None)
+            parts = self._begin()
+            try:
+                found = forward(*args, **kwargs)
+            finally:
+                self._running = False
+            if parts:
+                self._keep(parts, ids)
+            return found
+
+        self._runner._model_forward = watched
+
+    def touch(
+        self, hidden: Float[Tensor, "token hidden"], residual: Float[Tensor, "token hidden"] | None, layer: int
+    ) -> None:
+        """Write to the stream after a block, in place, then read it; tokens that are not steered stay as they are."""
+        count = len(hidden)
+        if layer == self.steering and self._steers:
+            slot = self._slot[:count]
+            hidden.copy_(torch.where(slot[:, None] > 0, hidden + self._table[slot], hidden))
+        if layer == self.reading and self._reads:
+            stream = hidden if residual is None else hidden + residual
+            self._values[:count] = functional.linear(stream.float(), self._W, self._b)
+
+    def _begin(self) -> list[Part]:
+        """Note whose tokens the coming pass holds; the parts that are read."""
+        batch = self._runner.input_batch
+        starts = self._runner.query_start_loc.np
+        slots = np.zeros(int(starts[batch.num_reqs]), np.int64)
+        parts: list[Part] = []
+        for row, id in enumerate(batch.req_ids[: batch.num_reqs]):
+            wish = self._wish(id)
+            if wish is None:
+                continue
+            inside = slice(int(starts[row]), int(starts[row + 1]))
+            position, prompt = int(batch.num_computed_tokens_cpu[row]), int(batch.num_prompt_tokens[row])
+            if wish.steer:
+                self._note(row + 1, wish)
+                places = np.arange(position, position + inside.stop - inside.start)
+                steered = (
+                    np.ones(len(places), bool) if wish.span == "all" else (places < prompt) == (wish.span == "prompt")
+                )
+                slots[inside] = np.where(steered, row + 1, 0)
+            if wish.readings:
+                skipped = 0 if wish.prompt else max(0, prompt - position)
+                if inside.start + skipped < inside.stop:
+                    own = slice(inside.start + skipped, inside.stop)
+                    parts.append(Part(self.records[id], own, position + skipped))
+        self._steers, self._reads, self._running = bool(slots.any()), bool(parts), True
+        if self._steers:
+            self._slot.zero_()
+            self._slot[: len(slots)] = torch.from_numpy(slots).to(self._slot.device)
+        return parts
+
+    def _wish(self, id: str) -> Asked | None:
+        """What a request asks for, understood once."""
+        if id not in self._asked:
+            params = self._runner.requests[id].sampling_params
+            self._asked[id] = wish = asked(params.extra_args if params else None, self._vectors)
+            if wish is not None and wish.readings:
+                self.records[id] = Record(wish)
+            self._forget()
+        return self._asked[id]
+
+    def _note(self, row: int, wish: Asked) -> None:
+        """Have the table's row hold what the request adds."""
+        key = tuple(sorted(wish.steer.items()))
+        if self._in_table[row] != key:
+            vector = torch.from_numpy(added(wish.steer, self._vectors, self.steering))
+            self._table[row] = vector.to(self._table)
+            self._in_table[row] = key
+
+    def _keep(self, parts: Sequence[Part], ids: Int[Tensor, " token"] | None) -> None:
+        """Take the pass's readings out of the buffer; on a GPU without waiting for it."""
+        end = parts[-1].inside.stop
+        values = self._values[:end].clone().to("cpu", non_blocking=True)
+        tokens = torch.full((end,), -1) if ids is None else ids[:end].clone().to("cpu", non_blocking=True)
+        for part in parts:
+            part.record.chunks.append((part.position, tokens[part.inside], values[part.inside]))
+
+    def _forget(self) -> None:
+        """Drop what belongs to requests that are over: all but the readings, and of these the oldest beyond `KEEP`."""
+        live = self._runner.requests
+        self._asked = {id: wish for id, wish in self._asked.items() if id in live}
+        over = [id for id in self.records if id not in live]
+        for id in over[: max(0, len(over) - KEEP)]:
+            del self.records[id]
+
+    def take(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Readings of requests by the ids that vLLM's users know; those of finished requests are handed out once.
+
+        Each as plain values: `id`, `emotions`, `layer`, `first` (position of the first token that was read), `tokens`
+        (ids as the model was given them), and `values`, the bytes of a float32 array `[token, emotion]`.
+        """
+        if self._values.is_cuda:
+            torch.cuda.synchronize()
+        wanted, found = set(ids), []
+        for inner, record in list(self.records.items()):
+            if record.asked.id in wanted:
+                found.append(self._handed(record))
+                if inner not in self._runner.requests:
+                    del self.records[inner]
+        return found
+
+    def _handed(self, record: Record) -> dict[str, Any]:
+        first = min((start for start, _, _ in record.chunks), default=0)
+        end = max((start + len(tokens) for start, tokens, _ in record.chunks), default=0)
+        columns = [self._vectors.emotions.index(word) for word in record.asked.readings]
+        tokens = np.full(end - first, -1, np.int64)
+        values = np.full((end - first, len(columns)), np.nan, np.float32)
+        for start, ids, read in record.chunks:
+            inside = slice(start - first, start - first + len(ids))
+            tokens[inside], values[inside] = ids.numpy(), read.numpy()[:, columns]
+        return {
+            "id": record.asked.id,
+            "emotions": list(record.asked.readings),
+            "layer": self.reading,
+            "first": first,
+            "tokens": tokens.tolist(),
+            "values": values.tobytes(),
+        }
