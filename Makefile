@@ -39,11 +39,14 @@ behave: install ## what every emotion does to every kind of conduct, on the embe
 study-null: install ## the study's own false-positive test: five untrained models and a twin with random blocks
 	$(BIN)/python -m benchmarks.null_study
 
-test: lint types ## all tests, the slow ones too
-	$(BIN)/pytest
+# On two processes of one thread each: more threads than cores get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-test-fast: lint types ## on two processes of one thread each: more threads than cores get in each other's way
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+test: lint types ## all tests, the slow ones too
+	$(PYTEST)
+
+test-fast: lint types
+	$(PYTEST) -m "not slow"
 
 lint: install
 	$(BIN)/ruff check .
