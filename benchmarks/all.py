@@ -40,7 +40,7 @@ from foreshock.texts.schema import Turn
 from foreshock.vectors import EmotionVectors
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-STORIES, BATCH, NEW = 48, 16, 32
+STORIES, BATCH, NEW = 48, 16, 24
 SWEEP_LAYER, ITEMS, DIRECTIONS, STRENGTHS, NORM = 15, 2, 2, (-0.2, -0.1, 0.1, 0.2), 168.0
 TASKS = {
     "extraction": ("extraction", "steering-vectors repeng nnsight transformer-lens transformers"),

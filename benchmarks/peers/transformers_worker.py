@@ -2,7 +2,7 @@
 
 import torch
 from sweeping import batch_of, log_odds
-from working import JOB, answer, batches, means, opened, readings
+from working import JOB, WEIGHTS, answer, batches, means, opened, readings
 
 model, tokenizer = opened()
 ids = torch.tensor(JOB["prompt"])[None]
