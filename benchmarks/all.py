@@ -61,7 +61,7 @@ def main(study: Path) -> None:
         for_older_transformers(model, path)
         (path / "job.json").write_text(json.dumps(job | {"model": folder}))
         found = _rounds(contenders, path)
-        generation = _generation(model, vectors, path, study)
+        generation = _generation(model, vectors, path)
     peaks = {"foreshock": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024} | found.pop("peaks")
     cold = {name: _cold(name) for name in ("foreshock", *PEERS)}
     grown = growth.measured()
@@ -133,7 +133,9 @@ def _rounds(contenders: dict[str, Callable[[], Any]], folder: Path) -> dict[str,
                         found[task].setdefault(name, []).append({"peer": theirs, **own})
             if number:
                 bare = {**peers["transformers"].ask("bare_cells")}
-                found["sweep"].setdefault("bare passes", []).append({"peer": bare, "sweep": _timed(contenders["sweep"])})
+                found["sweep"].setdefault("bare passes", []).append(
+                    {"peer": bare, "sweep": _timed(contenders["sweep"])}
+                )
             print(f"round {number} of {ROUNDS}", file=sys.stderr)
         made = {}
         for name in ("nnsight", "transformer-lens", "transformers"):
@@ -143,7 +145,7 @@ def _rounds(contenders: dict[str, Callable[[], Any]], folder: Path) -> dict[str,
 
 
 @torch.inference_mode()
-def _generation(model: LanguageModel, vectors: EmotionVectors, folder: Path, study: Path) -> dict[str, list[dict]]:
+def _generation(model: LanguageModel, vectors: EmotionVectors, folder: Path) -> dict[str, list[dict]]:
     """Pairs of a bare and a watched generation, one stream and eight."""
     rules = watching._rules(model, vectors)
     prompt = model.encode_transcript([Turn(role="user", content="Tell me about a storm at sea.")], reply=True)
@@ -151,7 +153,12 @@ def _generation(model: LanguageModel, vectors: EmotionVectors, folder: Path, stu
     reading = vectors.reading_layer
     for rows in watching.ROWS:
         ids = torch.tensor([prompt.ids] * rows)
-        given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False}
+        given = {
+            "attention_mask": torch.ones_like(ids),
+            "max_new_tokens": NEW,
+            "min_new_tokens": NEW,
+            "do_sample": False,
+        }
         with Store.open(folder / f"kept{rows}.db") as store:
             monitor = Monitor(model, vectors, rules, layers=[reading - 5, reading, reading + 5], store=store)
 
@@ -189,15 +196,21 @@ def _summary(found: dict[str, Any], generation: dict[str, list[dict]], job: dict
     for task, (title, _) in TASKS.items():
         amount, unit = (cells, "cells") if task == "sweep" else (job["tokens"], "tokens")
         own = [one[task] for rounds in found[task].values() for one in rounds]
-        rows.append([f"{title}, {unit}", "foreshock", f"{amount / median([o['cpu'] for o in own]):,.1f}", "", "", "", ""])
+        rows.append(
+            [f"{title}, {unit}", "foreshock", f"{amount / median([o['cpu'] for o in own]):,.1f}", "", "", "", ""]
+        )
         against = {name: [(one["peer"], one[task]) for one in rounds] for name, rounds in found[task].items()}
         if task != "sweep":
-            against["ceiling"] = [(one[f"{task} ceiling"], one[task]) for rounds in found[task].values() for one in rounds]
+            against["ceiling"] = [
+                (one[f"{task} ceiling"], one[task]) for rounds in found[task].values() for one in rounds
+            ]
         for name, pairs in against.items():
             times = [their["cpu"] / our["cpu"] for their, our in pairs]
             wall = median([their["seconds"] / our["seconds"] for their, our in pairs])
             speed = amount / median([their["cpu"] for their, _ in pairs])
-            rows.append(["", name, f"{speed:,.1f}", *(f"{x:.2f}" for x in (median(times), min(times), max(times), wall))])
+            rows.append(
+                ["", name, f"{speed:,.1f}", *(f"{x:.2f}" for x in (median(times), min(times), max(times), wall))]
+            )
             ratios[f"{task}_over_{name}"] = median(times)
         least = min(value for key, value in ratios.items() if key.startswith(task) and key.split("_over_")[1] in PEERS)
         ratios[f"{task}_over_best_peer"] = least
@@ -205,14 +218,23 @@ def _summary(found: dict[str, Any], generation: dict[str, list[dict]], job: dict
     for name, pairs in watched.items():
         times = [pair["watched"]["cpu"] / pair["bare"]["cpu"] for pair in pairs]
         wall = median([pair["watched"]["seconds"] / pair["bare"]["seconds"] for pair in pairs])
-        rows.append(["watched / bare generation", name, "", *(f"{x:.3f}" for x in (median(times), min(times), max(times), wall))])
+        rows.append(
+            [
+                "watched / bare generation",
+                name,
+                "",
+                *(f"{x:.3f}" for x in (median(times), min(times), max(times), wall)),
+            ]
+        )
         ratios[f"watched_over_bare, {name}"] = median(times)
     return rows, ratios
 
 
 def _remember(ratios: dict[str, float], load: float) -> None:
     """One line a run, so that a change for the worse shows."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     line = {"date": datetime.now(UTC).date().isoformat(), "commit": commit, "load": round(load, 1), "ratios": {k: round(v, 3) for k, v in ratios.items()}}  # fmt: skip
     with (RESULTS / "history.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")

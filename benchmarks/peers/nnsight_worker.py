@@ -58,7 +58,7 @@ def bare():
 @torch.inference_mode()
 def watched():
     with model.generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, **NEW) as tracer:
-        found = list().save()
+        found = list().save()  # noqa: C408 (nnsight saves no literal)
         for _ in tracer.iter[: JOB["new"]]:
             found.append(model.model.layers[LAYER].output.float() @ WEIGHTS)
     assert len(found) == JOB["new"], len(found)

@@ -1,10 +1,9 @@
 """steering-vectors: its own training for extraction, its apply for each cell of a sweep."""
 
+import torch
 from steering_vectors import SteeringVector, train_steering_vector
 from sweeping import batch_of, log_odds
 from working import JOB, answer, opened
-
-import torch
 
 model, tokenizer = opened()
 # Each text is read once: the first half as positives, the second as negatives.

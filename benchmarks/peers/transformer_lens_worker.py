@@ -37,7 +37,9 @@ def reading():
 def cell(batch, write):
     """One situation under one vector."""
     tokens, mask, own = batch
-    logits = model.run_with_hooks(tokens, attention_mask=mask, fwd_hooks=[(f"blocks.{JOB['sweep_layer']}.hook_out", lambda out, hook: out + write)])
+    logits = model.run_with_hooks(
+        tokens, attention_mask=mask, fwd_hooks=[(f"blocks.{JOB['sweep_layer']}.hook_out", lambda out, **_: out + write)]
+    )
     logits = logits[:, :-1].float()
     chosen = logits.gather(-1, tokens[:, 1:, None])[..., 0] - logits.logsumexp(-1)
     scores = (chosen * own[:, 1:]).sum(1) / own[:, 1:].sum(1)
@@ -57,7 +59,7 @@ def bare():
 
 @torch.inference_mode()
 def watched():
-    with model.hooks(fwd_hooks=[(POINT, lambda out, hook: (out.float() @ WEIGHTS, None)[1])]):
+    with model.hooks(fwd_hooks=[(POINT, lambda out, **_: (out.float() @ WEIGHTS, None)[1])]):
         bare()
 
 

@@ -28,7 +28,9 @@ def reading():
 
 def cell(batch, write):
     """One situation under one vector."""
-    handle = block.register_forward_hook(lambda _m, _a, out: (out[0] + write, *out[1:]) if isinstance(out, tuple) else out + write)
+    handle = block.register_forward_hook(
+        lambda _m, _a, out: (out[0] + write, *out[1:]) if isinstance(out, tuple) else out + write
+    )
     try:
         return log_odds(model, batch)
     finally:
@@ -50,9 +52,20 @@ def bare():
 
 
 def watched():
-    found = model.generate(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, return_dict_in_generate=True, **NEW)
+    found = model.generate(
+        ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, return_dict_in_generate=True, **NEW
+    )
     for states in found.hidden_states:
         states[JOB["layer"] + 1].float() @ WEIGHTS
 
 
-answer({"extraction": extraction, "reading": reading, "sweep": sweep, "bare_cells": bare_cells, "bare": bare, "watched": watched})
+answer(
+    {
+        "extraction": extraction,
+        "reading": reading,
+        "sweep": sweep,
+        "bare_cells": bare_cells,
+        "bare": bare,
+        "watched": watched,
+    }
+)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -140,12 +140,12 @@ class _Pass:
         if self.places.unclear == STATE:
             raise MonitorError(f"A conversation cannot be followed: {STATE}; read the finished text instead.")
         values = self._readings()
-        positions = self.places.positions.cpu().numpy()
-        real = positions >= 0
+        positions: Int[np.ndarray, "batch token"] = self.places.positions.cpu().numpy()
+        real: Bool[np.ndarray, "batch token"] = np.asarray(positions >= 0)
         if isinstance(self.mask, Tensor) and self.mask.ndim == 2:  # a static cache comes with ready-made masks
             real &= self.mask[:, -positions.shape[1] :].cpu().numpy().astype(bool)  # what is padded on the right
         ids = np.full_like(positions, NO_ID) if self.ids is None else self.ids.cpu().numpy()
-        whole = real.all(1)
+        whole: Bool[np.ndarray, " batch"] = np.atleast_1d(real.all(1))
         blocks = []
         for row in np.flatnonzero(real.any(1)).tolist():
             own = slice(None) if whole[row] else real[row]  # of whole rows nothing is copied
