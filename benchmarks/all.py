@@ -40,8 +40,8 @@ from foreshock.texts.schema import Turn
 from foreshock.vectors import EmotionVectors
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-STORIES, BATCH, NEW = 48, 16, 24
-SWEEP_LAYER, ITEMS, DIRECTIONS, STRENGTHS, NORM = 15, 2, 2, (-0.2, -0.1, 0.1, 0.2), 168.0
+STORIES, BATCH, NEW = 32, 16, 24
+SWEEP_LAYER, ITEMS, DIRECTIONS, STRENGTHS, NORM = 15, 1, 3, (-0.2, -0.1, 0.1, 0.2), 168.0
 TASKS = {
     "extraction": ("extraction", "steering-vectors repeng nnsight transformer-lens transformers"),
     "reading": ("corpus reading", "nnsight transformer-lens transformers"),
