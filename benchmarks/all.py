@@ -31,6 +31,7 @@ from benchmarks.measuring import RESULTS, for_older_transformers, median, save, 
 from benchmarks.peer import PEERS, Peer, python_of, versions_of
 from foreshock.behaviour.propensity import as_tree, doses, replies
 from foreshock.emotions import core
+from foreshock.files import write_text
 from foreshock.model import LanguageModel, open_model
 from foreshock.monitor.monitor import Monitor
 from foreshock.monitor.store import Store
@@ -39,9 +40,12 @@ from foreshock.texts import propensity_items, stories
 from foreshock.texts.schema import Turn
 from foreshock.vectors import EmotionVectors
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-STORIES, BATCH, NEW = 32, 16, 24
-SWEEP_LAYER, ITEMS, DIRECTIONS, STRENGTHS, NORM = 15, 1, 3, (-0.2, -0.1, 0.1, 0.2), 168.0
+ROUNDS, STORIES, ITEMS = (
+    int(os.environ.get(f"BENCH_{name}", most)) for name, most in (("ROUNDS", 3), ("STORIES", 48), ("ITEMS", 3))
+)
+"""Fewer of each for a run on a busy machine."""
+BATCH, NEW = 16, 24
+SWEEP_LAYER, DIRECTIONS, STRENGTHS, NORM = 15, 1, (-0.2, -0.1, 0.1, 0.2), 168.0
 TASKS = {
     "extraction": ("extraction", "steering-vectors repeng nnsight transformer-lens transformers"),
     "reading": ("corpus reading", "nnsight transformer-lens transformers"),
@@ -61,6 +65,7 @@ def main(study: Path) -> None:
         for_older_transformers(model, path)
         (path / "job.json").write_text(json.dumps(job | {"model": folder}))
         found = _rounds(contenders, path)
+        write_text(RESULTS / "bench.part.json", json.dumps(found))  # of a run that is broken off
         generation = _generation(model, vectors, path)
     peaks = {"foreshock": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024} | found.pop("peaks")
     cold = {name: _cold(name) for name in ("foreshock", *PEERS)}
@@ -75,7 +80,9 @@ def main(study: Path) -> None:
     ])  # fmt: skip
     growth.table(grown)
     details = {"rounds": found, "generation": generation, "cold_start": cold, "peak_mb": peaks, "growth": grown}
-    save("bench", ratios, {**details, "peers": versions, "load": load, "threads": job["threads"]})
+    amounts = {"tokens": job["tokens"], "items": ITEMS, "cells": ITEMS * len(job["writes"]), "threads": job["threads"]}
+    save("bench", ratios, {**details, "peers": versions, "load": load, **amounts})
+    (RESULTS / "bench.part.json").unlink()
     _remember(ratios, load[0])
 
 
