@@ -65,8 +65,8 @@ audit: install ## known vulnerabilities of the pinned versions; fails as well wh
 	elif [ -n "$$found" ]; then echo "$$found"; exit 1; \
 	else echo "NOT AUDITED: the database of vulnerabilities could not be asked (see above), so nothing is known." >&2; exit 1; fi
 
-bench: install ## one table: extraction, reading, sweep, watching, cold start, memory, against peers (BENCH_ROUNDS=3)
-	$(BIN)/python -W ignore -m benchmarks.all
+bench: $(EMBEDDED)/vectors.safetensors ## one table of all speed, against peers; watches the full study's emotions where it was made
+	$(BIN)/python -W ignore -m benchmarks.all $(firstword $(wildcard study/embedded-full) $(EMBEDDED))
 
 bench-more: install ## the single benchmarks, longer, each with a table of its own
 	$(BIN)/python -m benchmarks.extraction

@@ -4,7 +4,7 @@ Each against the ceiling (what the bare model could do) and against peers in the
 weights, texts, number format and threads. Contenders take turns within a round, and Foreshock runs again next to every
 peer, so ratios are of neighbours in time. Both clocks are kept: on a machine that others use as well, the processor's
 (`cpu`) says more than the wall's.
-Run: python -m benchmarks.all [STUDY]  — a study's folder, by default study/embedded-full; without one nothing is watched.
+Run: python -m benchmarks.all [STUDY]  — a study's folder, by default study/embedded-full.
 """
 
 from __future__ import annotations
