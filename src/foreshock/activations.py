@@ -105,7 +105,7 @@ def read_passages(
     *,
     skip: int = SKIP,
     store: Path | None = None,
-    budget: int = 4096,
+    budget: int = 2048,
     progress: Progress | None = None,
 ) -> SpanMeans:
     """The mean residual of each text over its tokens from the `skip`-th on (paper, "Extraction").
@@ -122,7 +122,7 @@ def read_spans(
     layers: Sequence[int],
     *,
     store: Path | None = None,
-    budget: int = 4096,
+    budget: int = 2048,
     progress: Progress | None = None,
 ) -> SpanMeans:
     """The mean residual over each span of each text.
@@ -258,7 +258,7 @@ def _pool(
 
 
 def read_tokens(
-    model: LanguageModel, texts: Iterable[Tokens], layer: int, budget: int = 4096
+    model: LanguageModel, texts: Iterable[Tokens], layer: int, budget: int = 2048
 ) -> Iterator[Float[Tensor, "token hidden"]]:
     """The residual stream after `layer` at every token of each text, in the texts' order."""
     texts = iter(texts)

@@ -129,7 +129,7 @@ def read_layers(
     vectors: EmotionVectors,
     texts: Iterable[Tokens],
     layers: Sequence[int] | None = None,
-    budget: int = 4096,
+    budget: int = 2048,
 ) -> Iterator[list[Readings]]:
     """Readings of each text at several layers, in the layers' order, from one forward pass.
 

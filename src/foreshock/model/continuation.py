@@ -20,7 +20,7 @@ from foreshock.model.anatomy import hidden_of
 from foreshock.model.language_model import LanguageModel
 from foreshock.model.tree import Tree
 
-TOKENS = 4096
+TOKENS = 2048
 """Tokens in one batch of rows."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 2e-1, torch.float16: 5e-2}
 """Largest relative difference (of norms, at a token) that running on in rows may make, per number format."""

@@ -161,7 +161,7 @@ class LanguageModel:
             )
         return tokens
 
-    def batches(self, ids: Sequence[Sequence[int]], budget: int = 4096) -> Iterator[Batch]:
+    def batches(self, ids: Sequence[Sequence[int]], budget: int = 2048) -> Iterator[Batch]:
         """The texts in batches of at most `budget` tokens, longest first (see `model.batches`)."""
         for rows in plan([len(text) for text in ids], budget):
             yield pad(ids, rows, self.tokenizer.pad_token_id or 0, self.device)

@@ -264,6 +264,8 @@ class Monitor:
         if self._guarding == "next pass" and isinstance(self._on_alarm, Guard) and self._attached:
             self._attached.enter_context(self._on_alarm.on(self._model))
             self._guarding = "yes"
+        if not any(conversation.stopped for conversation in self.following.rows.values()):
+            return
         logits = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
         if logits is not None:
             self._ended(logits[:, -1])

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foreshock.errors import MonitorError
 from foreshock.model import LanguageModel, Site
@@ -68,12 +69,12 @@ class Watch:
         self.layers = tuple(sorted(set(layers or [vectors.reading_layer])))
         readouts = [vectors.readout(layer, emotions) for layer in self.layers]
         self.emotions = readouts[0].emotions
-        self._maps = [(torch.from_numpy(readout.W.T), torch.from_numpy(readout.b)) for readout in readouts]
+        self._maps = [(torch.from_numpy(readout.W), torch.from_numpy(readout.b)) for readout in readouts]
 
     def readings(self, hidden: Float[Tensor, "token hidden"], k: int) -> Float[np.ndarray, "token emotion"]:
         """Readings of residuals after the k-th watched layer."""
         W, b = self._maps[k] = tuple(part.to(hidden.device) for part in self._maps[k])  # type: ignore[assignment]
-        return (hidden.detach().float() @ W + b).cpu().numpy()
+        return functional.linear(hidden.detach().float(), W, b).cpu().numpy()
 
     @contextlib.contextmanager
     def on(self, take: Callable[[list[Block]], object]) -> Iterator[None]:
@@ -108,37 +109,48 @@ class _Pass:
         self.ids: Tensor | None = None
         self.mask: Any = None
         self.cache: object | None = None
-        self.found: list[Float[Tensor, "batch token emotion"]] = []
+        self.streams: list[Residual] = []
 
     def begin(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.ids = kwargs.get("input_ids", args[0] if args else None)
         self.mask, self.cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
-        self.found = []
+        self.streams = []
 
     def reader(self, k: int) -> Reader:
         def read(hidden: Residual) -> None:
-            W, b = self.maps[k] = tuple(part.to(hidden.device) for part in self.maps[k])  # type: ignore[assignment]
-            self.found.append(hidden.detach().float() @ W + b)
+            self.streams.append(hidden.detach().to(torch.float32, copy=True))
             if k == len(self.layers) - 1:
-                self.take(list(self._blocks()))
+                self.take(self._blocks())
 
         return read
 
-    def _blocks(self) -> Iterator[Block]:
+    def _readings(self) -> Float[np.ndarray, "batch token layer emotion"]:
+        """All layers' products one after the other once the pass got there: between the model's own kernels, each would
+        begin with cold caches."""
+        found = []
+        for k, stream in enumerate(self.streams):
+            W, b = self.maps[k]
+            if W.device != stream.device:
+                W, b = self.maps[k] = W.to(stream.device), b.to(stream.device)
+            found.append(functional.linear(stream, W, b).cpu().numpy())
+        self.streams = []
+        return np.stack(found, 2)
+
+    def _blocks(self) -> list[Block]:
         if self.places.unclear == STATE:
             raise MonitorError(f"A conversation cannot be followed: {STATE}; read the finished text instead.")
-        last = self.found[-1]
-        values = torch.stack([found.to(last.device) for found in self.found], 2).cpu().numpy()
-        positions = self.places.positions.cpu()
-        real = positions >= 0
+        values = self._readings()
+        positions: Int[np.ndarray, "batch token"] = self.places.positions.cpu().numpy()
+        real: Bool[np.ndarray, "batch token"] = np.asarray(positions >= 0)
         if isinstance(self.mask, Tensor) and self.mask.ndim == 2:  # a static cache comes with ready-made masks
-            real &= self.mask[:, -positions.shape[1] :].cpu().bool()  # what is padded on the right
-        ids = torch.full_like(positions, NO_ID) if self.ids is None else self.ids.cpu()
-        for row, own in enumerate(real):
-            if own.any():
-                inside = own.numpy()
-                block = Block(row, int(positions[row, own][0]), ids[row, own].numpy(), values[row, inside], self.cache)
-                if not np.isfinite(block.values).all():
-                    for k, layer in enumerate(self.layers):
-                        check_finite(torch.from_numpy(block.values[:, k]), layer)
-                yield block
+            real &= self.mask[:, -positions.shape[1] :].cpu().numpy().astype(bool)  # what is padded on the right
+        ids = np.full_like(positions, NO_ID) if self.ids is None else self.ids.cpu().numpy()
+        whole: Bool[np.ndarray, " batch"] = np.atleast_1d(real.all(1))
+        blocks = []
+        for row in np.flatnonzero(real.any(1)).tolist():
+            own = slice(None) if whole[row] else real[row]  # of whole rows nothing is copied
+            blocks.append(Block(row, int(positions[row, own][0]), ids[row, own], values[row, own], self.cache))
+        if not np.isfinite(values[real] if not whole.all() else values).all():
+            for k, layer in enumerate(self.layers):
+                check_finite(torch.from_numpy(values[real][:, k]), layer)
+        return blocks

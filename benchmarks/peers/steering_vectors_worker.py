@@ -1,0 +1,29 @@
+"""steering-vectors: its own training for extraction, its apply for each cell of a sweep."""
+
+import torch
+from steering_vectors import SteeringVector, train_steering_vector
+from sweeping import batch_of, log_odds
+from working import JOB, answer, opened
+
+model, tokenizer = opened()
+# Each text is read once: the first half as positives, the second as negatives.
+half = len(JOB["texts"]) // 2
+PAIRS = list(zip(JOB["texts"][:half], JOB["texts"][half : 2 * half], strict=True))
+
+
+def extraction():
+    train_steering_vector(model, tokenizer, PAIRS, layers=[JOB["layer"]], batch_size=JOB["batch"])
+
+
+def cell(batch, write):
+    """One situation under one vector."""
+    with SteeringVector({JOB["sweep_layer"]: write}).apply(model):
+        return log_odds(model, batch)
+
+
+def sweep():
+    writes = torch.tensor(JOB["writes"]).to(model.dtype)
+    return [[cell(batch_of(replies), write) for write in writes] for replies in JOB["items"]]
+
+
+answer({"extraction": extraction, "sweep": sweep})
