@@ -95,17 +95,9 @@ def read_profile(
     spanned = [(tokens, [(len(tokens) - 1, len(tokens))]) for some in texts.values() for tokens in some]
     read = read_spans(model, spanned, [layer], progress=progress).at(layer)
     ends = np.cumsum([len(some) for some in texts.values()])
-    about = {
-        "name": model.name,
-        "fingerprint": model.fingerprint,
-        "class": type(model.model).__name__,
-        "layers": model.layers,
-        "hidden": model.hidden,
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
     used = sorted({token for some in texts.values() for tokens in some for token in tokens.ids})
     pieces = dict(zip(used, model.tokenizer.convert_ids_to_tokens(used), strict=True))
-    return Profile(about, layer, dict(zip(texts, np.split(read, ends[:-1]), strict=True)), pieces)
+    return Profile(model.about, layer, dict(zip(texts, np.split(read, ends[:-1]), strict=True)), pieces)
 
 
 def check_shape(vectors: EmotionVectors, model: LanguageModel) -> None:

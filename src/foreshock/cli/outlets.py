@@ -30,12 +30,18 @@ WebhookTo = Annotated[
 Words = Annotated[bool, typer.Option("--text/--no-text", help="Whether the store keeps words.")]
 
 
+def rules_file(rules: Path | None, vectors: Path) -> Path | None:
+    """The file that is named, else the one beside the vectors, where there is one."""
+    beside = vectors.parent / "rules.json"
+    return rules or (beside if beside.is_file() else None)
+
+
 def found_rules(rules: Path | None, vectors: Path) -> Calibration | None:
     """The rules that are named, else those beside the vectors, else none."""
     from foreshock.monitor.calibration import Calibration
 
-    beside = vectors.parent / "rules.json"
-    return Calibration.load(rules or beside) if rules or beside.is_file() else None
+    path = rules_file(rules, vectors)
+    return Calibration.load(path) if path else None
 
 
 def check_webhook(webhook: str | None) -> None:

@@ -181,12 +181,9 @@ def _encoded(
 
 def _told(done: Read, written_by: str | None, model: LanguageModel, vectors: Path) -> Read:
     """With its author: as its row says, else as `--written-by` does."""
-    from foreshock.texts.documents import same_model
+    from foreshock.texts.documents import is_surrogate
 
     author = done.written_by or written_by
     if author is None:
         return done
-    # Rollouts name their model by its study: foreshock/STUDY.
-    study = author.removeprefix("foreshock/") if author.startswith("foreshock/") else None
-    same = same_model(author, model.name) or (study is not None and same_model(study, str(vectors.parent)))
-    return replace(done, written_by=author, surrogate=not same)
+    return replace(done, written_by=author, surrogate=is_surrogate(author, model.name, str(vectors.parent)))

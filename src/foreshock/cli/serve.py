@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened
-from foreshock.cli.outlets import SECRET, Alarms, Rules, WebhookTo, Words, check_webhook, found_rules
+from foreshock.cli.outlets import SECRET, Alarms, Rules, WebhookTo, Words, check_webhook, found_rules, rules_file
 from foreshock.errors import MissingExtra, ServerError
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def serve(
 
     found_rules(rules, path)  # mistakes, before the model is opened
     name = model or EmotionVectors.load(path).manifest.get("model", {}).get("name")
-    beside = path.parent / "rules.json"
+    file = rules_file(rules, path)
     kept = str(path.parent.absolute() / "conversations.db") if ray is None else None
     recipe = Recipe(
-        path.absolute(), settings, (rules or beside).absolute() if rules or beside.is_file() else None,
+        path.absolute(), settings, file and file.absolute(),
         None if store == "none" else store or kept, text, on_alarm.value, alarms and alarms.absolute(), webhook,
         os.environ.get(SECRET, ""), rows, waiting, room,
     )  # fmt: skip
@@ -148,7 +148,7 @@ def _run_on_ray(
 
 
 def run(served: Served, listening: socket.socket) -> None:
-    """Until a signal ends it: SIGTERM and Ctrl-C let running replies end, a second one does not."""
+    """Until a signal ends it: SIGTERM and Ctrl-C let running replies end."""
     import uvicorn
     from rich.console import Console
 

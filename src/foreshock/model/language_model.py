@@ -128,6 +128,18 @@ class LanguageModel:
             tokens = chat.encode_chat(self.tokenizer, text, reply)
         return self._fitting(tokens)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the files made with this model say of it."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "class": type(self.model).__name__,
+            "layers": self.layers,
+            "hidden": self.hidden,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
     @cached_property
     def takes_system(self) -> bool:
         """Whether the chat template takes a system message; some families' raise an error instead."""

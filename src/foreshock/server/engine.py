@@ -232,8 +232,11 @@ class Engine:
         except Exception:
             _log.exception("The monitor failed; the replies that ran are ended, since nobody watches them.")
             for slot in {part.slot for part in self._parts if part.slot and not part.slot.over}:
-                slot.fail()
-                self._manager.cancel_request(slot.id)
+                self._give_up(slot)
+
+    def _give_up(self, slot: Slot) -> None:
+        slot.fail()
+        self._manager.cancel_request(slot.id)
 
     def _tell(self, heard: Heard, alarms: list[Alarm]) -> None:
         """To whoever asked for the reply, and to all who listen; what goes wrong there must not stop the model."""
@@ -285,8 +288,7 @@ class Engine:
                 id = slot.choose(scores[row], following.ends, conversation is not None and conversation.stopped)
             except Exception:  # one request's trouble is not the others'
                 _log.exception("A request failed where its next token is chosen; the others go on.")
-                slot.fail()
-                self._manager.cancel_request(slot.id)
+                self._give_up(slot)
                 left[row, 0] = 0
                 continue
             left[row, id] = 0

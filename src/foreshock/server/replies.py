@@ -116,11 +116,16 @@ class Reply:
         return dict(zip(self._emotions, np.mean(own, 0).round(4).tolist(), strict=True)) if own and own[0] else None
 
 
-def read_tokens(served: Served, heard: Heard, emotions: Sequence[str]) -> Iterator[TokenRead]:
-    """What was heard, a token each, with the readings that are wanted."""
+def read_tokens(served: Served, heard: Heard, emotions: Sequence[str], place: int | None = None) -> Iterator[TokenRead]:
+    """What was heard, a token each, with the readings that are wanted.
+
+    Args:
+        place: of the layer in `Heard.values`; None: the one that is shown.
+    """
+    place = served.engine.shown if place is None else place
     every = served.engine.monitor.emotions
     columns = [every.index(word) for word in emotions]
-    for k, row in enumerate(heard.values[:, served.engine.shown, columns].round(4).tolist()):
+    for k, row in enumerate(heard.values[:, place, columns].round(4).tolist()):
         readings = dict(zip(emotions, row, strict=True))
         yield TokenRead.model_construct(
             token=heard.start + k,

@@ -24,10 +24,10 @@ from foreshock.monitor.store import Alarm, Conversation
 from foreshock.server import requests, wire
 from foreshock.server.asking import wanted
 from foreshock.server.openai import CLIENT_LEFT, unless_gone
-from foreshock.server.replies import raised
+from foreshock.server.replies import raised, read_tokens
 from foreshock.server.running import run
 from foreshock.server.settings import Served
-from foreshock.texts.documents import parse_transcript, same_model
+from foreshock.texts.documents import is_surrogate, parse_transcript
 
 JSON = "application/json"
 
@@ -113,15 +113,6 @@ def _place(served: Served, layer: int | None) -> int:
     return served.engine.shown if layer is None else layers.index(layer)
 
 
-def _surrogate(served: Served, author: str | None) -> bool | None:
-    """Whether another model wrote it than the one that reads it; rollouts name their model by its study."""
-    if author is None:
-        return None
-    study = author.removeprefix("foreshock/") if author.startswith("foreshock/") else None
-    own = study is not None and served.study is not None and same_model(study, str(served.study))
-    return not (own or same_model(author, served.engine.model.name))
-
-
 async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | None, emotions: Sequence[str]) -> Answer:
     name = asked.conversation or uuid.uuid4().hex
     request = requests.Request(tokens, 0, temperature=0, conversation=name, readings=True)
@@ -136,7 +127,8 @@ async def _answer(served: Served, asked: Asked, tokens: Tokens, author: str | No
             name = event.conversation
             if event.reason == "error":
                 raise ServerError("The reading broke off by a fault of the server, whose log says why; ask again.")
-    k, surrogate = _place(served, asked.layer), _surrogate(served, author)
+    k, study = _place(served, asked.layer), str(served.study) if served.study else None
+    surrogate = None if author is None else is_surrogate(author, served.engine.model.name, study)
     if served.store and surrogate is not None and heard[0].start == 0:
         told = Conversation(name, datetime.now(UTC), served.engine.model.name, "readings", surrogate)
         served.store.add(told)  # in the place of what the monitor says: that the served model wrote it
@@ -155,8 +147,8 @@ def _told(served: Served, heard: Sequence[Heard], k: int, emotions: Sequence[str
     """Means of the whole, as `Readings.mean` has them, and of turns; each token too where `every` is asked for."""
     columns = [served.engine.monitor.emotions.index(word) for word in emotions]
     values = np.concatenate([one.values[:, k, columns] for one in heard])
-    pieces, roles, turns, own = (
-        [entry for one in heard for entry in getattr(one, name)] for name in ("pieces", "roles", "turns", "content")
+    roles, turns, own = (
+        [entry for one in heard for entry in getattr(one, name)] for name in ("roles", "turns", "content")
     )
     content, numbers = np.array(own), np.array(turns)
     counted = content & (np.arange(len(own)) + heard[0].start >= SKIP)
@@ -173,11 +165,5 @@ def _told(served: Served, heard: Sequence[Heard], k: int, emotions: Sequence[str
     ]
     found: dict[str, Any] = {"mean": named(values[counted].mean(0)), "turns": means}
     if every:
-        told = zip(pieces, roles, turns, own, values, strict=True)
-        found["tokens"] = [
-            wire.TokenRead.model_construct(
-                token=heard[0].start + place, text=text, role=role, turn=turn, own=inside, readings=named(row)
-            )
-            for place, (text, role, turn, inside, row) in enumerate(told)
-        ]
+        found["tokens"] = [token for one in heard for token in read_tokens(served, one, emotions, k)]
     return found

@@ -19,15 +19,7 @@ def provenance(subject: Subject) -> dict[str, Any]:
     model, stories = subject.model, subject.library.stories
     texts = json.dumps(subject.library.to_json(), sort_keys=True)
     return {
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "class": type(model.model).__name__,
-            "layers": model.layers,
-            "hidden": model.hidden,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "chat_template": model.has_chat_template,
-        },
+        "model": model.about | {"chat_template": model.has_chat_template},
         "texts": {
             "sha256": hashlib.sha256(texts.encode()).hexdigest(),
             "passages": len(stories),

@@ -79,6 +79,13 @@ def same_model(name: str, other: str) -> bool:
     return bool(shorter) and longer[-len(shorter) :] == shorter
 
 
+def is_surrogate(author: str, reader: str, study: str | None) -> bool:
+    """Whether another model wrote than the one that reads; rollouts name theirs by its study, `foreshock/STUDY`."""
+    named = author.removeprefix("foreshock/") if author.startswith("foreshock/") else None
+    own = named is not None and study is not None and same_model(named, study)
+    return not (own or same_model(author, reader))
+
+
 def _turn(message: Any, place: str) -> Turn:
     """A message as a turn, which is empty where the message has no words."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
