@@ -62,7 +62,7 @@ def test_a_client_that_vanishes_frees_its_place_streamed_or_not(served: Served, 
 
 def test_more_than_may_wait_are_told_to_come_again_and_the_others_are_answered(address: str) -> None:
     with ThreadPoolExecutor(24) as threads:
-        answers = list(threads.map(lambda _: chat(address, max_tokens=100), range(24)))
+        answers = list(threads.map(lambda _: chat(address, **(LONG | {"max_tokens": 100})), range(24)))
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused and {answer.status_code for answer in answers} == {200, 429}
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
@@ -113,7 +113,7 @@ def test_a_thousand_malformed_requests_break_nothing(address: str) -> None:
 def test_what_takes_too_long_is_given_up_and_said(plant: Planted, vectors: EmotionVectors) -> None:
     served = made(plant.model, vectors, settings=Settings(seconds=0.2, patience=5))
     with serving(served) as address:
-        whole = chat(address, max_tokens=400, temperature=1.9)
+        whole = chat(address, **LONG)
         assert whole.status_code == 504 and "0.2 seconds" in whole.json()["error"]["message"]
         with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
             stream = client.chat.completions.create(**(LONG | {"stream": True}))
