@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from foreshock.cli.serve import run
@@ -28,7 +29,8 @@ class Unwatched(Engine):
 def main(study: Path, port: int) -> None:
     """Serve until ended."""
     vectors = EmotionVectors.load(study / "vectors.safetensors")
-    model = open_model(vectors.manifest["model"]["name"])
+    with ThreadPoolExecutor(1) as opening:  # as `Recipe.made` does
+        model = opening.submit(open_model, vectors.manifest["model"]["name"]).result()
     monitor = Monitor(model, vectors)
     engine = Unwatched(model, monitor)
     settings = Settings(port=port, per_minute=100_000)

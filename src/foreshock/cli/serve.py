@@ -122,12 +122,11 @@ def serve(
         _run_on_ray(recipe, name, dtype, device, ray, replicas)
         return
     listening = _listening(settings)
-    subject = opened(name, dtype, device)
     from foreshock.server.tracing import set_up
 
     set_up()
     with contextlib.ExitStack() as stack:
-        run(recipe.made(subject, stack), listening)
+        run(recipe.made(lambda: opened(name, dtype, device), stack), listening)
 
 
 def _run_on_ray(

@@ -30,7 +30,7 @@ class Replica:
 
     def __init__(self, recipe: Recipe, opening: Opening, threads: int) -> None:
         self._open = contextlib.ExitStack()
-        self._served = recipe.made(opening.open(threads), self._open)
+        self._served = recipe.made(lambda: opening.open(threads), self._open)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, whose engine starts and ends with it."""

@@ -27,6 +27,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from foreshock.errors import Busy, ServerError, TooLong
 from foreshock.model import LanguageModel, Site
 from foreshock.model.generation import check_room
+from foreshock.model.lengths import few_lengths
 from foreshock.model.stream import Residual
 from foreshock.monitor.following import Heard
 from foreshock.monitor.monitor import Monitor
@@ -118,6 +119,7 @@ class Engine:
         handle = self.model.anatomy.decoder.register_forward_pre_hook(self._begin, with_kwargs=True)
         self._open.callback(handle.remove)
         self._open.enter_context(self.model.hooked(reads, writes))
+        self._open.enter_context(few_lengths(self.model.model))
         self._parts: list[Part] = []
         self._manager.start()
         self._accepts = True

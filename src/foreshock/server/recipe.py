@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -43,13 +45,17 @@ class Recipe:
     waiting: int = 64
     room: int = 16_384
 
-    def made(self, model: LanguageModel, stack: contextlib.ExitStack) -> Served:
-        """The parts of a server of `model`, closed with the stack.
+    def made(self, open: Callable[[], LanguageModel], stack: contextlib.ExitStack) -> Served:
+        """The parts of a server of the model that `open` opens, closed with the stack.
 
         Raises:
             WrongModel, CalibrationError: the vectors or rules are another model's.
             StoreError: the store cannot be opened.
         """
+        # Each thread that computes keeps workers of its own, and while all threads' are more than the cores, OpenMP lets
+        # them fall asleep after every operation: half the engine's speed. This thread's end with it.
+        with ThreadPoolExecutor(1) as opening:
+            model = opening.submit(open).result()
         vectors = EmotionVectors.load(self.vectors)
         rules = Calibration.load(self.rules) if self.rules else None
         store = stack.enter_context(Store.open(self.store, keep_text=self.words)) if self.store else None
