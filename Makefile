@@ -72,10 +72,8 @@ bench: $(EMBEDDED)/vectors.safetensors ## one table of all speed, against peers;
 	$(BIN)/python -W ignore -m benchmarks.all $(firstword $(wildcard study/embedded-full) $(EMBEDDED))
 
 bench-more: install ## the single benchmarks, longer, each with a table of its own
-	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.preferences
-	$(BIN)/python -m benchmarks.steering_sweep
 
 docs: install ## writes docs/cli.md from the commands' help, then builds the site into site/
 	$(BIN)/typer foreshock.cli utils docs --name foreshock --title "The command line" --output docs/cli.md

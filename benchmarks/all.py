@@ -26,10 +26,11 @@ import numpy as np
 import torch
 
 from benchmarks import growth, watching
-from benchmarks.extraction import LAYER, ceiling, ours
+from benchmarks.ceiling import ceiling
 from benchmarks.measuring import RESULTS, for_older_transformers, median, save, show
 from benchmarks.peer import PEERS, Peer, python_of, versions_of
-from foreshock.behaviour.propensity import as_tree, doses, replies
+from foreshock.activations import read_passages
+from foreshock.behaviour.propensity import as_tree, doses, replies, slopes
 from foreshock.emotions import core
 from foreshock.files import write_text
 from foreshock.model import LanguageModel, open_model
@@ -44,8 +45,15 @@ ROUNDS, STORIES, ITEMS = (
     int(os.environ.get(f"BENCH_{name}", most)) for name, most in (("ROUNDS", 3), ("STORIES", 48), ("ITEMS", 3))
 )
 """Fewer of each for a run on a busy machine."""
+LAYER = 20
+"""About two thirds of the embedded model's 30 layers, where the study extracted."""
 BATCH, NEW = 16, 24
-SWEEP_LAYER, DIRECTIONS, STRENGTHS, NORM = 15, 1, (-0.2, -0.1, 0.1, 0.2), 168.0
+SWEEP_LAYER, DIRECTIONS, STRENGTHS, NORM = 15, 8, (-0.2, -0.1, 0.1, 0.2), 168.0
+PEER_WRITES = 4
+"""Of all writes, those that the peers are timed on: theirs cost the same each, ours share what lies below the layer."""
+WRITES = DIRECTIONS * len(STRENGTHS)
+MANY = 171 + 4000
+"""Directions of the propensity experiment, the emotions and the random ones, whose slopes are timed besides."""
 TASKS = {
     "extraction": ("extraction", "steering-vectors repeng nnsight transformer-lens transformers"),
     "reading": ("corpus reading", "nnsight transformer-lens transformers"),
@@ -74,13 +82,22 @@ def main(study: Path) -> None:
     rows, ratios = _summary(found, generation, job)
     ratios |= growth.ratios(grown)
     setting = f"{model.name}, {str(model.dtype)[6:]}, {job['threads']} thread(s), {ROUNDS} rounds, load {load[0]:.1f}"
+    same = _agreement(found["sweep"])
     show(setting, ["", "contender", "a second (CPU)", "foreshock is × (CPU)", "from", "to", "× (wall)"], rows)
+    print("Correlation of the sweep's cells with the peers':", ", ".join(f"{n} {r:.4f}" for n, r in same.items()))
     show("Cold start and peak memory", ["", "s to start", "peak MB", "version"], [
         [name, f"{cold[name]:.2f}", f"{peaks.get(name, 0):,.0f}", versions.get(name, {}).get(name, "")] for name in cold
     ])  # fmt: skip
     growth.table(grown)
-    details = {"rounds": found, "generation": generation, "cold_start": cold, "peak_mb": peaks, "growth": grown}
-    amounts = {"tokens": job["tokens"], "items": ITEMS, "cells": ITEMS * len(job["writes"]), "threads": job["threads"]}
+    details = {
+        "rounds": found,
+        "agreement": same,
+        "generation": generation,
+        "cold_start": cold,
+        "peak_mb": peaks,
+        "growth": grown,
+    }
+    amounts = {"tokens": job["tokens"], "items": ITEMS, "writes": WRITES, "threads": job["threads"]}
     save("bench", ratios, {**details, "peers": versions, "load": load, **amounts})
     (RESULTS / "bench.part.json").unlink()
     _remember(ratios, load[0])
@@ -91,30 +108,32 @@ def _prepared(model: LanguageModel, vectors: EmotionVectors) -> tuple[dict[str, 
     passages = stories(core(), split="fit")
     texts = [p.text for p in passages[:: len(passages) // STORIES][:STORIES]]
     encoded = [model.encode(text) for text in texts]
-    tokens = sum(map(len, encoded))
+    tokens = sum(map(len, encoded))  # each contender makes its own, within its time
     everything = propensity_items()
     items = everything[:: len(everything) // ITEMS][:ITEMS]
     tree = as_tree(model, items, SWEEP_LAYER)
-    directions = np.random.default_rng(0).standard_normal((DIRECTIONS, model.hidden)).astype(np.float32)
+    directions = np.random.default_rng(0).standard_normal((MANY, model.hidden)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    writes = np.concatenate([strength * NORM * directions for strength in STRENGTHS])
+    writes = np.concatenate([strength * NORM * directions[:DIRECTIONS] for strength in STRENGTHS])
     told = [[[reply.ids[: reply.end], reply.start] for reply in replies(model, item)] for item in items]
     readout = vectors.readout()
     prompt = model.encode_transcript([Turn(role="user", content="Tell me about a storm at sea.")], reply=True)
 
     def reading() -> None:
-        for _ in read(model, vectors, encoded, readout.layer):
+        for _ in read(model, vectors, map(model.encode, texts), readout.layer):
             pass
 
     contenders: dict[str, Callable[[], Any]] = {
         "extraction ceiling": lambda: ceiling(model, tokens, LAYER),
-        "extraction": lambda: ours(model, encoded),
+        "extraction": lambda: read_passages(model, map(model.encode, texts), [LAYER]).tokens.tolist(),
         "reading ceiling": lambda: ceiling(model, tokens, readout.layer),
         "reading": reading,
         "sweep": lambda: doses(model, items, SWEEP_LAYER, writes, tree=tree).tolist(),
+        "sweep slopes": lambda: (slopes(model, items, SWEEP_LAYER, tree=tree).gradient @ directions.T).shape,
     }
     job = {"dtype": str(model.dtype)[6:], "threads": torch.get_num_threads(), "texts": texts, "batch": BATCH}
-    job |= {"layer": LAYER, "readout": readout.W.T.tolist(), "items": told, "writes": writes.tolist()}
+    job |= {"layer": LAYER, "readout": readout.W.T.tolist(), "items": told}
+    job |= {"writes": writes[:PEER_WRITES].tolist(), "reading_layer": readout.layer}
     return contenders, job | {"sweep_layer": SWEEP_LAYER, "prompt": prompt.ids, "new": NEW, "tokens": tokens}
 
 
@@ -140,9 +159,8 @@ def _rounds(contenders: dict[str, Callable[[], Any]], folder: Path) -> dict[str,
                         found[task].setdefault(name, []).append({"peer": theirs, **own})
             if number:
                 bare = {**peers["transformers"].ask("bare_cells")}
-                found["sweep"].setdefault("bare passes", []).append(
-                    {"peer": bare, "sweep": _timed(contenders["sweep"])}
-                )
+                own = {kind: _timed(contenders[kind]) for kind in ("sweep", "sweep slopes")}
+                found["sweep"].setdefault("bare passes", []).append({"peer": bare, **own})
             print(f"round {number} of {ROUNDS}", file=sys.stderr)
         made = {}
         for name in ("nnsight", "transformer-lens", "transformers"):
@@ -198,26 +216,29 @@ def _cold(name: str) -> float:
 
 def _summary(found: dict[str, Any], generation: dict[str, list[dict]], job: dict[str, Any]) -> tuple[list[list[str]], dict[str, float]]:  # fmt: skip
     """Rows of the table, and the ratios that the targets are about."""
-    cells = ITEMS * len(job["writes"])
     rows, ratios = [], {}
     for task, (title, _) in TASKS.items():
-        amount, unit = (cells, "cells") if task == "sweep" else (job["tokens"], "tokens")
+        amount, unit = (ITEMS * WRITES, "cells") if task == "sweep" else (job["tokens"], "tokens")
+        theirs = ITEMS * PEER_WRITES if task == "sweep" else amount
         own = [one[task] for rounds in found[task].values() for one in rounds]
         rows.append(
             [f"{title}, {unit}", "foreshock", f"{amount / median([o['cpu'] for o in own]):,.1f}", "", "", "", ""]
         )
         against = {name: [(one["peer"], one[task]) for one in rounds] for name, rounds in found[task].items()}
-        if task != "sweep":
+        if task == "sweep":
+            many = [one["sweep slopes"]["cpu"] for rounds in found[task].values() for one in rounds]
+            rows.append(["", f"foreshock, slopes of {MANY:,}", f"{ITEMS * MANY / median(many):,.0f}", "", "", "", ""])
+        else:
             against["ceiling"] = [
                 (one[f"{task} ceiling"], one[task]) for rounds in found[task].values() for one in rounds
             ]
         for name, pairs in against.items():
-            times = [their["cpu"] / our["cpu"] for their, our in pairs]
-            wall = median([their["seconds"] / our["seconds"] for their, our in pairs])
-            speed = amount / median([their["cpu"] for their, _ in pairs])
-            rows.append(
-                ["", name, f"{speed:,.1f}", *(f"{x:.2f}" for x in (median(times), min(times), max(times), wall))]
+            times, walls = (
+                [their[clock] / theirs / (our[clock] / amount) for their, our in pairs] for clock in ("cpu", "seconds")
             )
+            speed = theirs / median([their["cpu"] for their, _ in pairs])
+            spread = (median(times), min(times), max(times), median(walls))
+            rows.append(["", name, f"{speed:,.1f}", *(f"{x:.2f}" for x in spread)])
             ratios[f"{task}_over_{name}"] = median(times)
         least = min(value for key, value in ratios.items() if key.startswith(task) and key.split("_over_")[1] in PEERS)
         ratios[f"{task}_over_best_peer"] = least
@@ -235,6 +256,16 @@ def _summary(found: dict[str, Any], generation: dict[str, list[dict]], job: dict
         )
         ratios[f"watched_over_bare, {name}"] = median(times)
     return rows, ratios
+
+
+def _agreement(sweep: dict[str, list[dict]]) -> dict[str, float]:
+    """Correlation of our cells with each peer's, so that the same thing is timed."""
+    ours = {name: np.array(rounds[-1]["sweep"]["result"])[:, :PEER_WRITES] for name, rounds in sweep.items()}
+    return {
+        name: float(np.corrcoef(ours[name].ravel(), np.ravel(rounds[-1]["peer"]["result"]))[0, 1])
+        for name, rounds in sweep.items()
+        if name in PEERS
+    }
 
 
 def _remember(ratios: dict[str, float], load: float) -> None:

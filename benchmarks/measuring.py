@@ -7,14 +7,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -54,20 +52,6 @@ def peer_python(name: str, requirements: list[str]) -> Path:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
         (folder / ".installed").touch()
     return python
-
-
-def run_peer(
-    name: str, script: str, requirements: list[str], model: LanguageModel, job: dict[str, Any]
-) -> dict[str, float]:
-    """What `peers/SCRIPT` prints, run in the peer's own environment on the same weights, dtype and threads."""
-    python = peer_python(name, requirements)
-    with tempfile.TemporaryDirectory() as folder:
-        for_older_transformers(model, Path(folder))
-        setting = {"model": folder, "dtype": str(model.dtype)[6:], "threads": torch.get_num_threads()}
-        (Path(folder) / "job.json").write_text(json.dumps(job | setting))
-        path = Path(__file__).parent / "peers" / script
-        done = subprocess.run([python, path, f"{folder}/job.json"], check=True, stdout=subprocess.PIPE, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def for_older_transformers(model: LanguageModel, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import DynamicCache
 
-from benchmarks.extraction import ceiling
+from benchmarks.ceiling import ceiling
 from benchmarks.measuring import interleaved, median, save, show
 from foreshock.emotions import core
 from foreshock.model import LanguageModel, open_model

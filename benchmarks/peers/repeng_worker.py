@@ -1,9 +1,11 @@
 """repeng: its own reading of hidden states (without its PCA), its set_control for each cell of a sweep."""
 
-import numpy as np
+from functools import partial
+
+import torch
 from repeng import ControlModel, ControlVector
 from repeng.extract import batched_get_hiddens
-from sweeping import batch_of, log_odds
+from sweeping import cells, log_odds
 from working import JOB, answer, opened
 
 model, tokenizer = opened()
@@ -16,14 +18,14 @@ def extraction():
 def sweep():
     controlled = ControlModel(model, [JOB["sweep_layer"]])
     try:
-        return [[_cell(controlled, batch_of(replies), write) for write in JOB["writes"]] for replies in JOB["items"]]
+        return cells(partial(_cell, controlled), torch.float32)
     finally:
         controlled.unwrap()
 
 
 def _cell(controlled, batch, write):
     """One situation under one vector."""
-    controlled.set_control(ControlVector("llama", {JOB["sweep_layer"]: np.array(write, np.float32)}), 1.0)
+    controlled.set_control(ControlVector("llama", {JOB["sweep_layer"]: write.numpy()}), 1.0)
     found = log_odds(controlled, batch)
     controlled.reset()
     return found

@@ -1,8 +1,7 @@
 """steering-vectors: its own training for extraction, its apply for each cell of a sweep."""
 
-import torch
 from steering_vectors import SteeringVector, train_steering_vector
-from sweeping import batch_of, log_odds
+from sweeping import cells, log_odds
 from working import JOB, answer, opened
 
 model, tokenizer = opened()
@@ -22,8 +21,7 @@ def cell(batch, write):
 
 
 def sweep():
-    writes = torch.tensor(JOB["writes"]).to(model.dtype)
-    return [[cell(batch_of(replies), write) for write in writes] for replies in JOB["items"]]
+    return cells(cell, model.dtype)
 
 
 answer({"extraction": extraction, "sweep": sweep})

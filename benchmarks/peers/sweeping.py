@@ -1,19 +1,7 @@
-"""What both peers' sweeps share: the six replies of an item as one padded batch, scored by their log-odds."""
-
-import json
-import sys
-import time
-from pathlib import Path
+"""What all peers' sweeps share: the six replies of an item as one padded batch, scored by their log-odds."""
 
 import torch
-from transformers import AutoModelForCausalLM
-
-
-def job_and_model():
-    """The job, and its model in the wanted dtype."""
-    job = json.loads(Path(sys.argv[1]).read_text())
-    torch.set_num_threads(job["threads"])
-    return job, AutoModelForCausalLM.from_pretrained(job["model"], torch_dtype=getattr(torch, job["dtype"])).eval()
+from working import JOB
 
 
 def batch_of(replies):
@@ -24,29 +12,32 @@ def batch_of(replies):
     for row, (reply, start) in enumerate(replies):
         ids[row, : len(reply)] = torch.tensor(reply)
         mask[row, : len(reply)], own[row, start : len(reply)] = 1, 1
-    return ids, mask, own
+    return ids, mask, own.bool()
 
 
-@torch.inference_mode()
-def log_odds(model, batch):
-    """Mean log-probability a token of the first half of the replies less that of the second half."""
-    ids, mask, own = batch
-    positions = torch.arange(ids.shape[1]).expand(len(ids), -1)  # repeng wants a row of them each
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, :-1].float()
-    chosen = logits.gather(-1, ids[:, 1:, None])[..., 0] - logits.logsumexp(-1)
-    scores = (chosen * own[:, 1:]).sum(1) / own[:, 1:].sum(1)
+def cells(cell, dtype):
+    """`cell(batch, write)` over all items and writes."""
+    writes = torch.tensor(JOB["writes"]).to(dtype)
+    return [[cell(batch_of(replies), write) for write in writes] for replies in JOB["items"]]
+
+
+def scored(normed, head, batch):
+    """Mean log-probability a token of the first half of the replies less that of the second half.
+
+    Only the replies' own places are unembedded, as Foreshock does it too.
+    """
+    ids, _, own = batch
+    logits = head(normed[:, :-1][own[:, 1:]]).float()
+    found = logits.log_softmax(-1).gather(-1, ids[own][:, None])[:, 0]
+    scores = torch.stack([part.mean() for part in found.split(own.sum(1).tolist())])
     half = len(scores) // 2
     return float(scores[:half].mean() - scores[half:].mean())
 
 
-def sweep(job, cell):
-    """Median seconds of `cell(batch, write)` over all items and writes; prints them with the last round's cells."""
-    seconds = []
-    for _ in range(job["rounds"]):
-        begun = time.perf_counter()
-        cells = []
-        for replies in job["items"]:
-            batch = batch_of(replies)
-            cells.append([cell(batch, torch.tensor(write)) for write in job["writes"]])
-        seconds.append(time.perf_counter() - begun)
-    print(json.dumps({"seconds": sorted(seconds)[len(seconds) // 2], "cells": cells}))
+@torch.inference_mode()
+def log_odds(model, batch):
+    """The score of a model of transformers, whose blocks a peer has changed in place."""
+    ids, mask, _ = batch
+    positions = torch.arange(ids.shape[1]).expand(len(ids), -1)  # repeng wants a row of them each
+    normed = model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)[0]
+    return scored(normed, model.lm_head, batch)

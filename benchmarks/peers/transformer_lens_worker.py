@@ -1,55 +1,45 @@
 """TransformerLens: its bridge over the same weights; one hook point, stopped after the layer."""
 
 import torch
-from sweeping import batch_of
+from sweeping import cells, scored
 from transformer_lens.model_bridge import TransformerBridge
-from working import JOB, WEIGHTS, answer, batches, means, opened, readings
+from working import JOB, WEIGHTS, answer, opened, reads
 
 plain, tokenizer = opened()
 model = TransformerBridge.boot_transformers(JOB["model"], hf_model=plain, tokenizer=tokenizer, dtype=plain.dtype)
 ids = torch.tensor(JOB["prompt"])[None]
-POINT = f"blocks.{JOB['layer']}.hook_out"
+POINT = f"blocks.{JOB['reading_layer']}.hook_out"
 
 
 @torch.inference_mode()
-def hidden(batch):
+def hidden(batch, layer):
     """The stream after the layer; nothing above it is run."""
+    point = f"blocks.{layer}.hook_out"
     _, cache = model.run_with_cache(
         batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        names_filter=[POINT],
-        stop_at_layer=JOB["layer"] + 1,
+        names_filter=[point],
+        stop_at_layer=layer + 1,
     )
-    return cache[POINT]
-
-
-def extraction():
-    for batch in batches(tokenizer):
-        means(hidden(batch), batch["attention_mask"])
-
-
-def reading():
-    for batch in batches(tokenizer):
-        readings(hidden(batch), batch["attention_mask"])
+    return cache[point]
 
 
 @torch.inference_mode()
 def cell(batch, write):
     """One situation under one vector."""
-    tokens, mask, own = batch
-    logits = model.run_with_hooks(
-        tokens, attention_mask=mask, fwd_hooks=[(f"blocks.{JOB['sweep_layer']}.hook_out", lambda out, **_: out + write)]
+    tokens, mask, _ = batch
+    point = f"blocks.{JOB['sweep_layer']}.hook_out"
+    last = model.run_with_hooks(
+        tokens,
+        attention_mask=mask,
+        stop_at_layer=plain.config.num_hidden_layers,
+        fwd_hooks=[(point, lambda out, **_: out + write)],
     )
-    logits = logits[:, :-1].float()
-    chosen = logits.gather(-1, tokens[:, 1:, None])[..., 0] - logits.logsumexp(-1)
-    scores = (chosen * own[:, 1:]).sum(1) / own[:, 1:].sum(1)
-    half = len(scores) // 2
-    return float(scores[:half].mean() - scores[half:].mean())
+    return scored(plain.model.norm(last), plain.lm_head, batch)
 
 
 def sweep():
-    writes = torch.tensor(JOB["writes"]).to(plain.dtype)
-    return [[cell(batch_of(replies), write) for write in writes] for replies in JOB["items"]]
+    return cells(cell, plain.dtype)
 
 
 @torch.inference_mode()
@@ -63,4 +53,4 @@ def watched():
         bare()
 
 
-answer({"extraction": extraction, "reading": reading, "sweep": sweep, "bare": bare, "watched": watched})
+answer({**reads(hidden, tokenizer), "sweep": sweep, "bare": bare, "watched": watched})

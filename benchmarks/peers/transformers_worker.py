@@ -1,8 +1,8 @@
 """Plain transformers: output_hidden_states for reading, a forward hook for writing."""
 
 import torch
-from sweeping import batch_of, log_odds
-from working import JOB, WEIGHTS, answer, batches, means, opened, readings
+from sweeping import cells, log_odds
+from working import JOB, WEIGHTS, answer, opened, reads
 
 model, tokenizer = opened()
 ids = torch.tensor(JOB["prompt"])[None]
@@ -11,19 +11,10 @@ block = model.model.layers[JOB["sweep_layer"]]
 
 
 @torch.inference_mode()
-def hidden(batch):
+def hidden(batch, layer):
     """The stream after the layer; hidden_states begins with the embeddings."""
-    return model(**batch, output_hidden_states=True, use_cache=False).hidden_states[JOB["layer"] + 1]
-
-
-def extraction():
-    for batch in batches(tokenizer):
-        means(hidden(batch), batch["attention_mask"])
-
-
-def reading():
-    for batch in batches(tokenizer):
-        readings(hidden(batch), batch["attention_mask"])
+    out = model(**batch, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+    return out.hidden_states[layer + 1]
 
 
 def cell(batch, write):
@@ -38,13 +29,12 @@ def cell(batch, write):
 
 
 def sweep():
-    writes = torch.tensor(JOB["writes"]).to(model.dtype)
-    return [[cell(batch_of(replies), write) for write in writes] for replies in JOB["items"]]
+    return cells(cell, model.dtype)
 
 
 def bare_cells():
     """The bare model: as many passes over the same batches, nothing written."""
-    return [[log_odds(model, batch_of(replies)) for _ in JOB["writes"]] for replies in JOB["items"]]
+    return cells(lambda batch, _write: log_odds(model, batch), model.dtype)
 
 
 def bare():
@@ -56,13 +46,12 @@ def watched():
         ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, return_dict_in_generate=True, **NEW
     )
     for states in found.hidden_states:
-        states[JOB["layer"] + 1].float() @ WEIGHTS
+        states[JOB["reading_layer"] + 1].float() @ WEIGHTS
 
 
 answer(
     {
-        "extraction": extraction,
-        "reading": reading,
+        **reads(hidden, tokenizer),
         "sweep": sweep,
         "bare_cells": bare_cells,
         "bare": bare,

@@ -24,7 +24,7 @@ def opened():
 
 
 def batches(tokenizer):
-    """The job's texts as padded batches, longest first so that padding is small."""
+    """The job's texts, tokenised, as padded batches; longest first so that padding is small."""
     texts = sorted(JOB["texts"], key=len, reverse=True)
     for first in range(0, len(texts), JOB["batch"]):
         yield tokenizer(texts[first : first + JOB["batch"]], return_tensors="pt", padding=True)
@@ -39,6 +39,20 @@ def means(hidden, mask):
 def readings(hidden, mask):
     """Readings of each real token."""
     return hidden.float()[mask.bool()] @ WEIGHTS
+
+
+def reads(hidden, tokenizer):
+    """Extraction and corpus reading by `hidden(batch, layer)`, the stream after a layer."""
+
+    def extraction():
+        for batch in batches(tokenizer):
+            means(hidden(batch, JOB["layer"]), batch["attention_mask"])
+
+    def reading():
+        for batch in batches(tokenizer):
+            readings(hidden(batch, JOB["reading_layer"]), batch["attention_mask"])
+
+    return {"extraction": extraction, "reading": reading}
 
 
 def answer(tasks):

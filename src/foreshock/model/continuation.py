@@ -22,6 +22,8 @@ from foreshock.model.tree import Tree
 
 TOKENS = 2048
 """Tokens in one batch of rows."""
+PLACES = 128
+"""Places whose logits are held at a time."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 2e-1, torch.float16: 5e-2}
 """Largest relative difference (of norms, at a token) that running on in rows may make, per number format."""
 
@@ -112,7 +114,16 @@ class Continuation:
         self, writes: Float[Tensor, "row hidden"], places: Sequence[int], tokens: Sequence[int]
     ) -> Float[Tensor, "row place"]:
         """Log-probability of one token at each place, in each row; in float32, on the model's device."""
-        return torch.cat([of_tokens(logits, tokens) for logits in self._logits(writes, places)])
+        found = []
+        for last in self._last(writes):
+            picked, wanted = last[:, list(places)].flatten(0, 1)[None], list(tokens) * len(last)
+            # A few places at a time: the logits of all are many times as large as the stream.
+            parts = [
+                of_tokens(self.model.logits(picked[:, k : k + PLACES]), wanted[k : k + PLACES])
+                for k in range(0, len(wanted), PLACES)
+            ]
+            found.append(torch.cat(parts, 1).view(len(last), len(tokens)))
+        return torch.cat(found)
 
     @torch.no_grad()
     def fine_logits(
@@ -146,17 +157,20 @@ class Continuation:
     def _logits(
         self, writes: Tensor, places: Sequence[int] | None, tokens: Sequence[int] | None = None
     ) -> Iterator[Tensor]:
-        length = self._hidden.shape[1]
-        picked = list(range(length)) if places is None else list(places)
-        for part in torch.split(writes.to(self._hidden), max(1, TOKENS // length)):
-            last = self._on(self._hidden + part[:, None] * self._inside)
+        picked = list(range(self._hidden.shape[1])) if places is None else list(places)
+        for last in self._last(writes):
             yield self.model.logits(last[:, picked], tokens)
+
+    def _last(self, writes: Tensor) -> Iterator[Tensor]:
+        """The stream after the last block, for some rows at a time."""
+        for part in torch.split(writes.to(self._hidden), max(1, TOKENS // self._hidden.shape[1])):
+            yield self._on(self._hidden + part[:, None] * self._inside)
 
 
 def of_tokens(logits: Float[Tensor, "*row place vocabulary"], tokens: Sequence[int]) -> Float[Tensor, "*row place"]:
     """Log-probability of one token at each place."""
     wanted = torch.tensor(list(tokens), device=logits.device).expand(logits.shape[:-1])
-    return logits.gather(-1, wanted[..., None])[..., 0] - logits.logsumexp(-1)
+    return logits.log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
 
 
 @contextlib.contextmanager
