@@ -87,14 +87,10 @@ def load(path: Path | str) -> ControlVector:
         raise VectorsError(f"{path} is damaged or no GGUF file ({problem}); make it again.") from problem
     if kind != ARCHITECTURE:
         raise VectorsError(f"{path} is a GGUF file of a {kind or 'nameless'!r}, not of a control vector.")
-    found = {
-        int(m[1]): v.astype(np.float32) for name, v in values.items() if (m := re.fullmatch(r"direction\.(\d+)", name))
-    }
-    if (
-        len(found) < max(len(values), 1)
-        or any(v.ndim != 1 for v in found.values())
-        or len({len(v) for v in found.values()}) > 1
-    ):
+    named = [(re.fullmatch(r"direction\.(\d+)", name), numbers.astype(np.float32)) for name, numbers in values.items()]
+    found = {int(match[1]): numbers for match, numbers in named if match}
+    shapes = {numbers.shape for numbers in found.values()}
+    if len(found) < len(named) or [len(shape) for shape in shapes] != [1]:
         raise VectorsError(
             f"{path} has other tensors than directions of one size; a control vector has direction.1, direction.2, …"
         )
