@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measuring import save, show
+from foreshock.cli.options import short_name
 from foreshock.model import open_model
 from foreshock.report.card import finite
 from foreshock.report.page import figure, interval
@@ -32,7 +33,7 @@ def main(study: Path) -> None:
     for finding in findings:
         told(finding)
     save(
-        "early_warning" if model.name.startswith("SmolLM2") else f"early_warning_{Path(model.name).stem}",
+        "early_warning" if model.name.startswith("SmolLM2") else f"early_warning_{short_name(model.name)}",
         {finding.id: finding.estimate for finding in findings},
         {"model": model.name, "layer": vectors.reading_layer, "findings": [finite(f.to_json()) for f in findings]},
     )

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from foreshock.activations import Progress, read_spans
 from foreshock.errors import WrongModel
 from foreshock.model import LanguageModel, Tokens
+from foreshock.model.opening import Described
 from foreshock.texts import Dialogue, Turn, neutral_dialogues, propensity_items
 from foreshock.vectors import EmotionVectors
 
@@ -95,9 +96,14 @@ def read_profile(
     spanned = [(tokens, [(len(tokens) - 1, len(tokens))]) for some in texts.values() for tokens in some]
     read = read_spans(model, spanned, [layer], progress=progress).at(layer)
     ends = np.cumsum([len(some) for some in texts.values()])
+    residuals = dict(zip(texts, np.split(read, ends[:-1]), strict=True))
+    return Profile(model.about, layer, residuals, pieces_of(texts, model.tokenizer))
+
+
+def pieces_of(texts: Layouts, tokenizer: Any) -> dict[int, str]:
+    """What a tokenizer calls each token of the prompts."""
     used = sorted({token for some in texts.values() for tokens in some for token in tokens.ids})
-    pieces = dict(zip(used, model.tokenizer.convert_ids_to_tokens(used), strict=True))
-    return Profile(model.about, layer, dict(zip(texts, np.split(read, ends[:-1]), strict=True)), pieces)
+    return dict(zip(used, tokenizer.convert_ids_to_tokens(used), strict=True))
 
 
 def check_shape(vectors: EmotionVectors, model: LanguageModel) -> None:
@@ -111,11 +117,17 @@ def check_shape(vectors: EmotionVectors, model: LanguageModel) -> None:
         )
 
 
-def check_same_tokens(first: Profile, second: LanguageModel) -> None:
-    """Raises `WrongModel` unless a second model takes every token of the prompts for what the first takes it for."""
-    own = second.tokenizer.convert_ids_to_tokens(list(first.pieces))
-    if own != list(first.pieces.values()):
-        raise WrongModel(
-            f"{second.name} has another tokenizer than {first.model['name']}, so the two cannot read the same tokens; "
-            "compare a model with its own fine-tunes or checkpoints."
-        )
+def check_comparable(first: LanguageModel, texts: Layouts, second: Described) -> None:
+    """Raises `WrongModel` unless a second model, not opened yet, has the first's shape and takes every token for the same."""
+    same_shape = _shape(first.model.config) == _shape(second.config)
+    if same_shape and pieces_of(texts, first.tokenizer) == pieces_of(texts, second.tokenizer):
+        return
+    raise WrongModel(
+        f"{second.name} has another {'tokenizer' if same_shape else 'hidden size or number of blocks'} than {first.name}, so "
+        "their readings cannot be compared; compare a model with its own fine-tunes or checkpoints."
+    )
+
+
+def _shape(config: Any) -> tuple[int | None, int | None]:
+    text = config.get_text_config()
+    return getattr(text, "hidden_size", None), getattr(text, "num_hidden_layers", None)

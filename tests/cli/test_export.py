@@ -43,6 +43,11 @@ def test_left_out_are_the_measured_layer_and_strength(form: str, study: Path, pl
     assert read.layers == (2,) and np.allclose(read.values[0], 0.4 * 4.0 * plant.directions[4], atol=1e-6)
 
 
+def test_a_layer_given_twice_is_one(study: Path, tmp_path: Path) -> None:
+    export(str(study), ["sad=0.1"], Format.gguf, tmp_path / "v", "3,3,1-3")
+    assert gguf.load(tmp_path / "v").layers == (1, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("doses", "layers", "said"),
     [(["sad"], "0", "layers from 1 on"), (["sad", "sad=0.1"], None, "given twice"), (["sad=much"], None, "cannot be read")],

@@ -10,7 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import quantize
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -108,6 +109,79 @@ def test_a_file_as_repeng_writes_it_is_read(plant: Planted, tmp_path: Path) -> N
         bare = plant.model.model(ids).logits
     with torch.inference_mode(), plant.model.steered(0.5 * read):
         assert not torch.allclose(plant.model.model(ids).logits, bare)
+
+
+def written(path: Path, tensors: dict[str, np.ndarray], kind: str = "F32", **fields: str) -> Path:
+    """A control vector of another program, in any of ggml's number formats."""
+    writer, stored = GGUFWriter(path, "controlvector"), GGMLQuantizationType[kind]
+    for name, text in fields.items():
+        writer.add_string(f"foreshock.{name}", text)
+    for name, values in tensors.items():
+        packed = stored not in (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
+        writer.add_tensor(name, quantize(values, stored), raw_dtype=stored if packed else None)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(("kind", "off"), [("F32", 0), ("F16", 2**-11), ("BF16", 2**-8), ("Q8_0", 1 / 127)])
+def test_other_number_formats_are_unpacked(kind: str, off: float, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(-1, 1, 64).astype(np.float32)
+    read = gguf.load(written(tmp_path / "v.gguf", {"direction.2": values}, kind))
+    assert read.layers == (2,) and read.values.shape == (1, 64) and read.values.dtype == np.float32
+    assert np.abs(read.values[0] - values).max() <= off
+
+
+def test_tensors_that_are_no_directions_of_a_layer_are_not_passed_over(tmp_path: Path) -> None:
+    ones = np.ones(64, np.float32)
+    for name in ("direction.-3", "mean.1"):
+        with pytest.raises(VectorsError, match="other tensors"):
+            gguf.load(written(tmp_path / "v.gguf", {name: ones, "direction.2": ones}))
+
+
+@pytest.mark.parametrize("about", ["[1]", '{"model": null}', '"text"'])
+def test_a_making_that_is_no_table_is_said(about: str, tmp_path: Path) -> None:
+    ones = np.ones((1, 64), np.float32)
+    written(tmp_path / "v.gguf", {"direction.2": ones[0]}, about=about)
+    np.savez(tmp_path / "v.npz", layers=np.array([2]), vectors=ones, about=np.array(about))
+    vllm_lens.save(ControlVector((2,), ones), tmp_path / "v.json")
+    shown = json.loads((tmp_path / "v.json").read_text()) | {"foreshock": json.loads(about)}
+    (tmp_path / "v.json").write_text(json.dumps(shown))
+    for form, name in ((gguf, "v.gguf"), (npz, "v.npz"), (vllm_lens, "v.json")):
+        with pytest.raises(VectorsError, match="a table"):
+            form.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("layers", [[], [1.7], [-1], [True], ["x"]])
+def test_layers_that_are_no_whole_numbers_are_said(layers: list, tmp_path: Path) -> None:
+    values = np.ones((len(layers), 4), np.float32)
+    with pytest.raises(VectorsError, match="whole numbers"):
+        ControlVector(tuple(layers), values)
+    np.savez(tmp_path / "v.npz", layers=np.array(layers), vectors=values, about=np.array("{}"))
+    with pytest.raises(VectorsError, match="whole numbers"):
+        npz.load(tmp_path / "v.npz")
+    changed(tmp_path / "v.json", layer_indices=layers)
+    with pytest.raises(VectorsError):
+        vllm_lens.load(tmp_path / "v.json")
+
+
+def changed(path: Path, **fields: object) -> None:
+    """A file for vLLM-Lens with some fields otherwise."""
+    vllm_lens.save(ControlVector((3,), np.ones((1, 4), np.float32)), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_vllm_lens_numbers_layers_in_words_too_and_its_matched_norms_are_refused(tmp_path: Path) -> None:
+    changed(tmp_path / "v.json", layer_indices=["3"])
+    assert vllm_lens.load(tmp_path / "v.json").layers == (3,)
+    changed(tmp_path / "v.json", norm_match=True)
+    with pytest.raises(VectorsError, match="norm_match"):
+        vllm_lens.load(tmp_path / "v.json")
+    changed(tmp_path / "v.json", foreshock=None)
+    with pytest.raises(VectorsError, match="a table"):
+        vllm_lens.load(tmp_path / "v.json")
 
 
 def test_vllm_lens_gets_the_fields_of_its_model(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from foreshock.errors import StudyError, UnknownEmotion, WrongModel
 from foreshock.interop.trainer import EmotionProfileCallback
@@ -68,6 +76,31 @@ def test_a_fine_tune_on_one_emotion_raises_its_reading(
         sum("loss" in entry for entry in trainer.state.log_history) == STEPS // 4
     )  # the trainer's own logs are all there
     assert f"'foreshock/{taught}'" in capsys.readouterr().out  # and its reporters have the readings
+
+
+class Stop(TrainerCallback):
+    """Ends training after a step."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_step_end(self, _args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_training_stop = state.global_step == self.after
+
+
+@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(("after", "steps"), [(7, [0, 5, 7]), (5, [0, 5])])
+def test_training_that_stops_early_is_read_where_it_ended(
+    after: int, steps: list[int], attached: bool, plant: Planted, tmp_path: Path
+) -> None:
+    callback = EmotionProfileCallback(vectors_of(plant), plant.model.tokenizer, ["sad"], prompts(plant), every=5)
+    trainer = Trainer(with_dropout(plant), arguments(tmp_path), train_dataset=examples(plant, texts("sad")))
+    callback.attach(trainer) if attached else trainer.add_callback(callback)
+    trainer.add_callback(Stop(after))
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "foreshock/sad" in entry]
+    assert [entry["step"] for entry in logged] == steps
+    assert callback.profile(trainer.model)["foreshock/sad"] == logged[-1]["foreshock/sad"]
 
 
 def with_dropout(plant: Planted) -> LlamaForCausalLM:

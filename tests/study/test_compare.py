@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from foreshock.errors import WrongModel
 from foreshock.model import LanguageModel
+from foreshock.model.opening import Described
 from foreshock.model.planted import EMOTIONS, Planted
 from foreshock.profile import (
     CHALLENGING,
     NEUTRAL,
     Profile,
     builtin_prompts,
-    check_same_tokens,
+    check_comparable,
     first_messages,
     laid_out,
     read_profile,
@@ -144,13 +148,19 @@ def test_models_of_another_shape_or_tokenizer_are_refused(plant: Planted, vector
     with pytest.raises(WrongModel, match="7 blocks"):
         read_profile(plant.model, deep, texts)
     before = read_profile(plant.model, vectors, texts)
-    check_same_tokens(before, plant.model)
-    tokenizer = copy.deepcopy(plant.model.tokenizer)
+    tokenizer, config = copy.deepcopy(plant.model.tokenizer), plant.model.model.config
     tokenizer.add_tokens(["new"])  # what a fine-tune may add does not matter
-    check_same_tokens(before, LanguageModel(plant.model.model, tokenizer))
-    other = Profile(before.model, before.layer, before.residuals, {token + 1: p for token, p in before.pieces.items()})
+    check_comparable(plant.model, texts, Described("grown", "", config, tokenizer))
+    inner = json.loads(tokenizer.backend_tokenizer.to_str())
+    words = inner["model"]["vocab"]
+    inner["model"]["vocab"] = dict(zip(words, [*list(words.values())[1:], 0], strict=True))
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(inner)))
     with pytest.raises(WrongModel, match="another tokenizer"):
-        check_same_tokens(other, plant.model)
+        check_comparable(plant.model, texts, Described("turned", "", config, other))
+    for changed in ({"hidden_size": 64}, {"num_hidden_layers": 7}):
+        shaped = Described("shaped", "", type(config)(**(config.to_dict() | changed)), tokenizer)
+        with pytest.raises(WrongModel, match="another hidden size or number of blocks"):
+            check_comparable(plant.model, texts, shaped)
     with pytest.raises(WrongModel, match="same way"):
         compare(before, read_profile(plant.model, vectors, texts, layer=2), vectors)
 

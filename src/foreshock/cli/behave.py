@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, opened, strengths_of
+from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, opened, short_name, strengths_of
 from foreshock.cli.study import progress_bar, summary
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def behave(
         raise SteeringError(f"--strengths {strengths!r} holds nothing but 0; give at least one other, e.g. 0.1.")
     situations = _items(items, families)
     names = ["own-words", *_parts(only)]
-    name = Path(model or "embedded").stem
+    name = short_name(model)
     folder, study = out or Path("behave") / name, Path("study") / name
     check_writable(folder)
     passages = load_passages(texts) if texts else stories(_studied(study) | set(dosed))

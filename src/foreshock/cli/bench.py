@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, StudyName, found_vectors
+from foreshock.cli.options import Device, Dtype, DtypeOption, StudyName, found_vectors, short_name
 from foreshock.errors import StudyError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _names(tasks: str) -> list[str]:
 
 
 def _short(vectors: Path) -> str:
-    return vectors.resolve().parent.name if vectors.name == "vectors.safetensors" else vectors.stem
+    return vectors.resolve().parent.name if vectors.name == "vectors.safetensors" else short_name(str(vectors))
 
 
 def _finished(name: str, folder: Path, setting: dict[str, Any]) -> Path | None:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, found_vectors, opened, short_name
+from foreshock.errors import WrongModel
 
 if TYPE_CHECKING:
+    from foreshock.model import LanguageModel
     from foreshock.profile import Profile
+    from foreshock.vectors import EmotionVectors
 
 
 def compare(
@@ -43,32 +46,41 @@ def compare(
     """Compare two models of one family: which emotions read otherwise just before they reply.
 
     Both read the same neutral and challenging prompts, laid out by A's chat template, with the same vectors. The models are
-    opened one after the other. Vectors of another hidden size, or a B with another tokenizer, are an error.
+    opened one after the other. Vectors of another hidden size, or a B with another tokenizer, are an error. Without --vectors
+    they have to be of A's own weights.
 
     Examples: `foreshock compare embedded runs/sad/checkpoint-200` ·
     `foreshock compare Qwen/Qwen3-4B-Base Qwen/Qwen3-4B --vectors study/Qwen3-4B-Base`
     """  # fmt: skip
-    from foreshock.files import check_writable
     from foreshock.vectors import EmotionVectors
 
-    folder = out or Path("compare") / f"{_short(first)}-{_short(second)}"
-    check_writable(folder)
+    folder = out or Path("compare") / f"{short_name(first)}-{short_name(second)}"
     loaded = EmotionVectors.load(found_vectors(vectors or first))
 
+    import transformers
     from rich.console import Console
 
-    from foreshock.profile import builtin_prompts, check_same_tokens, laid_out, read_profile
+    from foreshock.files import check_writable
+    from foreshock.model.opening import described
+    from foreshock.profile import builtin_prompts, check_comparable, check_shape, laid_out, read_profile
     from foreshock.report.folder import write_comparison
     from foreshock.study.compare import compare as compared
 
     console, models = Console(stderr=True), (_named(first), _named(second))
+    with console.status(f"Looking at {second} …"):
+        transformers.utils.logging.disable_progress_bar()
+        other = described(models[1])  # what is wrong with B is said before A is read
     model = opened(models[0], dtype, device)
+    if vectors is None:
+        _check_own(loaded, model)
+    check_shape(loaded, model)
+    texts = laid_out(model, builtin_prompts())
+    check_comparable(model, texts, other)
+    check_writable(folder)
     with console.status(f"Reading {model.name} …"):
-        texts = laid_out(model, builtin_prompts())
         before = read_profile(model, loaded, texts)
     del model  # two large models need not fit together
     model = opened(models[1], dtype, device)
-    check_same_tokens(before, model)
     with console.status(f"Reading {model.name} …"):
         after = read_profile(model, loaded, texts)
     with console.status("Drawing nulls …"):
@@ -92,15 +104,20 @@ def _named(name: str) -> str | None:
     return None if name == "embedded" else name
 
 
-def _short(name: str) -> str:
-    return Path(name.rstrip("/")).name
+def _check_own(vectors: EmotionVectors, model: LanguageModel) -> None:
+    made_on = vectors.manifest.get("model", {})
+    if made_on.get("fingerprint") != model.fingerprint:
+        raise WrongModel(
+            f"The study found for {model.name} is of {made_on.get('name', 'another model')} with other weights; say with "
+            f"--vectors that these are to read both, or run `foreshock study {model.name}` first."
+        )
 
 
 def _manifest(before: Profile, after: Profile, vectors: dict[str, Any], seed: int) -> dict[str, Any]:
     """Everything that made the findings."""
     from importlib.metadata import version
 
-    names = f"{_short(before.model['name'])} → {_short(after.model['name'])}"
+    names = f"{short_name(before.model['name'])} → {short_name(after.model['name'])}"
     return {
         "model": {"name": names},
         "first": before.model,

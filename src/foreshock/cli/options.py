@@ -97,15 +97,25 @@ def opened(
     return model
 
 
+def short_name(model: str | None) -> str:
+    """What a model's folders are called: the last part of its name, and for one of a run's checkpoints the run's before it.
+
+    Dots stay (`Qwen/Qwen2.5-7B-Instruct` has siblings); only `.gguf` and `.safetensors` are no part of a name.
+    """
+    path = Path(model or "embedded")
+    name = path.name.removesuffix(".gguf").removesuffix(".safetensors")
+    return f"{path.parent.name}-{name}" if name.startswith("checkpoint-") and path.parent.name else name
+
+
 def found_vectors(study: str) -> Path:
     """The vectors file of a study, named by the file, by its folder, or by the model (`embedded` for the default one).
 
     Raises:
         VectorsError: there is none; the message says how to make it.
     """
-    kept = Path("study") / Path(study).stem / VECTORS
+    kept = Path("study") / short_name(study) / VECTORS
     for path in (Path(study), Path(study) / VECTORS, kept):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".gguf":  # that is a model
             return path
     model = "" if study == "embedded" else f" {study}"
     raise VectorsError(
@@ -115,7 +125,7 @@ def found_vectors(study: str) -> Path:
 
 
 def numbers(text: str | None, what: str) -> list[int] | None:
-    """`0,5,10-14` as a list of layer numbers; None stays None."""
+    """`0,5,10-14` as a list of layer numbers, each once; None stays None."""
     if text is None:
         return None
     found: list[int] = []
@@ -130,7 +140,7 @@ def numbers(text: str | None, what: str) -> list[int] | None:
             raise ForeshockError(
                 f"{what} {text!r} cannot be read; write numbers and ranges, e.g. 8,12,16-20."
             ) from None
-    return found
+    return list(dict.fromkeys(found))
 
 
 def strengths_of(text: str, what: str, most: int = 64) -> list[float]:

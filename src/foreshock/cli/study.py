@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, numbers, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, Model, OnRay, Workers, numbers, opened, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ def study(
     passages = _passages(texts, emotions)
     wanted = numbers(layers, "--layers")
     ratings = _norms(norms)
-    folder = out or Path("study") / Path(model or "embedded").stem
+    folder = out or Path("study") / short_name(model)
     check_writable(folder)
 
     from foreshock.report.card import summary_line

@@ -28,20 +28,26 @@ class ControlVector:
     `Steering` instead.
 
     Raises:
-        VectorsError: a number is not finite, or layers and vectors do not go together.
+        VectorsError: a number is not finite, layers and vectors do not go together, or `about` is not what it should be.
     """
 
     layers: tuple[int, ...]
     values: Float[np.ndarray, "layer hidden"]
     """In the units of the stream itself, whole strength."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What is known of its making, as plain data: model, its fingerprint, emotions and strengths."""
+    """What is known of its making, as plain data: `model` (a dict: name, fingerprint, …), emotions and strengths."""
 
     def __post_init__(self) -> None:
+        if not self.layers or not all(type(layer) is int and layer >= 0 for layer in self.layers):
+            raise VectorsError(f"A control vector needs layers numbered by whole numbers from 0 on, not {self.layers}.")
         if self.values.ndim != 2 or len(self.values) != len(self.layers) or len(set(self.layers)) < len(self.layers):
             raise VectorsError("A control vector needs one vector of the hidden size for each of its layers.")
         if not np.isfinite(self.values).all():
             raise VectorsError("The control vector holds NaN or infinity; make it again.")
+        if not isinstance(self.about, dict) or not isinstance(self.about.get("model", {}), dict):
+            raise VectorsError(
+                "What a control vector says of its making has to be a table, and so its model; make it again."
+            )
 
     @classmethod
     def of(cls, steering: Steering) -> ControlVector:
@@ -62,7 +68,7 @@ class ControlVector:
             "foreshock": version("foreshock"),
         }
         values = np.stack([steering.vector(layer) for layer in steering.where]).astype(np.float32)
-        return cls(tuple(steering.where), values, about)
+        return cls(tuple(map(int, steering.where)), values, about)
 
     def __mul__(self, factor: float) -> ControlVector:
         scaled = {"scale": factor * self.about.get("scale", 1.0)}

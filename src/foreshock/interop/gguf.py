@@ -72,6 +72,7 @@ def load(path: Path | str) -> ControlVector:
         VectorsError: missing, damaged, or no control vector.
     """
     from gguf import GGUFReader
+    from gguf.quants import dequantize
 
     path = Path(path)
     if not path.is_file():
@@ -79,15 +80,20 @@ def load(path: Path | str) -> ControlVector:
     try:
         reader = GGUFReader(path)
         kind, kept = _text(reader, "general.architecture"), _text(reader, ABOUT)
-        tensors = {tensor.name: np.array(tensor.data, np.float32) for tensor in reader.tensors}
+        tensors = reader.tensors if kind == ARCHITECTURE else []
+        values = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in tensors}
         about: dict[str, Any] = json.loads(kept) if kept else {}
     except Exception as problem:  # the reader meets damage with whatever NumPy raises
         raise VectorsError(f"{path} is damaged or no GGUF file ({problem}); make it again.") from problem
     if kind != ARCHITECTURE:
         raise VectorsError(f"{path} is a GGUF file of a {kind or 'nameless'!r}, not of a control vector.")
-    found = {int(m[1]): values for name, values in tensors.items() if (m := re.fullmatch(r"direction\.(\d+)", name))}
-    if not found or any(values.ndim != 1 for values in found.values()) or len({len(v) for v in found.values()}) > 1:
-        raise VectorsError(f"{path} has no directions of one size; a control vector has tensors direction.1, …")
+    named = [(re.fullmatch(r"direction\.(\d+)", name), numbers.astype(np.float32)) for name, numbers in values.items()]
+    found = {int(match[1]): numbers for match, numbers in named if match}
+    shapes = {numbers.shape for numbers in found.values()}
+    if len(found) < len(named) or [len(shape) for shape in shapes] != [1]:
+        raise VectorsError(
+            f"{path} has other tensors than directions of one size; a control vector has direction.1, direction.2, …"
+        )
     layers = tuple(sorted(found))
     hint = _text(reader, f"{ARCHITECTURE}.model_hint")
     about = about or {

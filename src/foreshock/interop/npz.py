@@ -25,11 +25,11 @@ def load(path: Path | str) -> ControlVector:
     """Read such a file.
 
     Raises:
-        VectorsError: missing, damaged or without the arrays.
+        VectorsError: missing, damaged, without the arrays, or layers that are no whole numbers.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            layers = tuple(int(layer) for layer in arrays["layers"])
-            return ControlVector(layers, arrays["vectors"], json.loads(str(arrays["about"])))
+            layers, values = tuple(arrays["layers"].tolist()), arrays["vectors"].astype(np.float32)
+            return ControlVector(layers, values, json.loads(str(arrays["about"])))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
         raise VectorsError(f"{path} cannot be read as a control vector in NumPy's format ({problem}).") from problem

@@ -34,6 +34,9 @@ EMOTIONS = ("happy", "calm", "proud", "loving", "sad", "afraid", "angry", "despe
 class EmotionProfileCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Logs the mean reading before the reply to a few prompts, as `foreshock/EMOTION`, every N steps and at both ends.
 
+    Training that is stopped early is read once more where it ended: the weights it leaves, with `load_best_model_at_end` the
+    best ones.
+
     For one process, or data-parallel ones, of which the first reads. Where the weights are sharded (FSDP, DeepSpeed's
     stage 3) a single process cannot read; compare saved checkpoints with `foreshock compare` instead.
 
@@ -68,6 +71,7 @@ class EmotionProfileCallback(TrainerCallback):  # type: ignore[misc]  # transfor
         self.emotions = vectors.readout(layer, wanted).emotions
         self._columns = [vectors.emotions.index(word) for word in self.emotions]
         self._log: Callable[[dict[str, float]], None] | None = None
+        self._last: int | None = None
 
     def attach(self, trainer: Any) -> EmotionProfileCallback:
         """Add this to a trainer, and log through it, so that its reporters (TensorBoard, …) have the readings too.
@@ -95,11 +99,19 @@ class EmotionProfileCallback(TrainerCallback):  # type: ignore[misc]  # transfor
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any
     ) -> None:
-        """The profile every N steps and after the last."""
+        """The profile every N steps and after the last that was planned."""
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self._note(state, control, model)
 
+    def on_train_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any
+    ) -> None:
+        """The profile where training was stopped. The planned end is read in its own step, while reporters are still open."""
+        if self._last != state.global_step:
+            self._note(state, control, model)
+
     def _note(self, state: TrainerState, control: TrainerControl, model: Any) -> None:
+        self._last = state.global_step
         if not state.is_world_process_zero:
             return
         readings = self.profile(extract_model_from_parallel(model))

@@ -56,7 +56,7 @@ def load(path: Path | str) -> ControlVector:
     """Read such a file, its scale worked in.
 
     Raises:
-        VectorsError: missing, damaged, of single positions, or of another number format.
+        VectorsError: missing, damaged, of single positions, of another number format, or scaled to the stream.
     """
     path = Path(path)
     try:
@@ -66,8 +66,14 @@ def load(path: Path | str) -> ControlVector:
             raise VectorsError(
                 f"{path} is compressed, not float32 or of single positions; this reads what `export` wrote."
             )
+        if shown.get("norm_match"):
+            raise VectorsError(
+                f"{path} is to be scaled to the stream at every token (norm_match), and a control vector is added as it is; "
+                "write it with norm_match false and absolute strengths."
+            )
+        layers = tuple(int(str(layer)) for layer in shown["layer_indices"])  # "3" is one, as for vLLM-Lens; 1.7 is none
         values = np.frombuffer(base64.b64decode(packed["data"]), DTYPE).reshape(packed["shape"])
         scaled = (values * shown.get("scale", 1.0)).astype(np.float32)
-        return ControlVector(tuple(shown["layer_indices"]), scaled, shown.get("foreshock", {}))
+        return ControlVector(layers, scaled, shown.get("foreshock", {}))
     except (OSError, ValueError, KeyError, TypeError, binascii.Error) as problem:
         raise VectorsError(f"{path} cannot be read as a steering vector of vLLM-Lens ({problem}).") from problem

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,17 @@ EMBEDDED = "SmolLM2-135M-Instruct"
 AUTO = "auto"
 """In the place of a device: all of them."""
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """All of a model but its weights."""
+
+    name: str
+    folder: str
+    """Where transformers finds it: a folder, or a hub name."""
+    config: Any
+    tokenizer: Any
 
 
 def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | None = None) -> LanguageModel:
@@ -45,6 +57,20 @@ def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | Non
     spread = device == AUTO
     target = torch.device(_best_device() if device in (None, AUTO) else device)
     kind = _best_dtype(target) if dtype == "auto" else getattr(torch, dtype)
+    found = described(name)
+    try:
+        model = _placed(found.folder, kind) if spread else _whole(found.folder, kind).to(target)
+    except Exception as problem:
+        raise ModelError(_cannot(found.folder, "its weights cannot be loaded", problem)) from problem
+    return LanguageModel(model, found.tokenizer, name=found.name)
+
+
+def described(name: str | None = None) -> Described:
+    """A model's config and tokenizer, proved to be those of a decoder; a GGUF file is unpacked for it.
+
+    Raises:
+        ModelError: it cannot be found or read. NotADecoder: it is no decoder-only language model.
+    """
     source = _embedded_gguf() if name in (None, EMBEDDED) else name
     assert source is not None
     if source.endswith(".gguf"):
@@ -69,11 +95,7 @@ def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | Non
         ) from problem
     if not tokenizer.is_fast:
         raise ModelError(f"The tokenizer of {source} knows no character positions; give it a tokenizer.json.")
-    try:
-        model = _placed(source, kind) if spread else _whole(source, kind).to(target)
-    except Exception as problem:
-        raise ModelError(_cannot(source, "its weights cannot be loaded", problem)) from problem
-    return LanguageModel(model, tokenizer, name=EMBEDDED if name is None else name)
+    return Described(EMBEDDED if name is None else name, source, config, tokenizer)
 
 
 def _whole(source: str, dtype: torch.dtype, **placed: Any) -> Any:
