@@ -26,7 +26,7 @@ def sweep():
 def _cell(controlled, batch, write):
     """One situation under one vector."""
     controlled.set_control(ControlVector("llama", {JOB["sweep_layer"]: write.numpy()}), 1.0)
-    found = log_odds(controlled, batch)
+    found = log_odds(model, batch)  # whose blocks are controlled in place
     controlled.reset()
     return found
 

@@ -28,13 +28,8 @@ def hidden(batch, layer):
 def cell(batch, write):
     """One situation under one vector."""
     tokens, mask, _ = batch
-    point = f"blocks.{JOB['sweep_layer']}.hook_out"
-    last = model.run_with_hooks(
-        tokens,
-        attention_mask=mask,
-        stop_at_layer=plain.config.num_hidden_layers,
-        fwd_hooks=[(point, lambda out, **_: out + write)],
-    )
+    with model.hooks(fwd_hooks=[(f"blocks.{JOB['sweep_layer']}.hook_out", lambda out, **_: out + write)]):
+        last = hidden({"input_ids": tokens, "attention_mask": mask}, plain.config.num_hidden_layers - 1)
     return scored(plain.model.norm(last), plain.lm_head, batch)
 
 
