@@ -78,3 +78,11 @@ def test_another_port_is_refused_with_what_to_give(port: int, plant_folder: Path
     done = served(plant_folder, tmp_path / "none", port + 1)
     assert f"ScaleError: Ray Serve runs on this cluster already and listens at 127.0.0.1 port {port}" in done.stderr
     assert httpx.get(f"http://127.0.0.1:{port}/other").text == "another's"
+
+
+def test_a_replica_that_does_not_start_is_told_of_and_taken_away(port: int, tmp_path: Path) -> None:
+    from ray import serve
+
+    done = served(tmp_path / "nowhere", tmp_path / "none", port)
+    assert "ScaleError: The replicas did not start: foreshock.errors.ModelError: There is no model at" in done.stderr
+    assert list(serve.status().applications) == ["other"]

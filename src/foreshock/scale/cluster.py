@@ -113,10 +113,10 @@ def _knock(address: str) -> None:
         socket.create_connection((where.hostname or "", where.port), KNOCK).close()
 
 
-def last_line(problem: Exception) -> str:
+def last_line(told: Exception | str) -> str:
     """What Ray says in the end: the reason, after what it was doing."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return (lines or [type(problem).__name__])[-1][:200]
+    lines = [line.strip() for line in str(told).splitlines() if line.strip()]
+    return (lines or [type(told).__name__])[-1][:300]
 
 
 def share(count: int | None) -> list[Share]:

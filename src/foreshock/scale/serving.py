@@ -108,7 +108,10 @@ def _run(application: Any, host: str, port: int) -> None:
         serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
         serve.run(application, name=NAME, route_prefix="/")
     except RuntimeError as problem:
-        raise ScaleError(f"The replicas did not start ({last_line(problem)}); `ray logs` says more.") from problem
+        # What went wrong inside a replica is told by its deployment, not by the error.
+        there = serve.status().applications
+        said = [one.message for one in there[NAME].deployments.values() if one.message] if NAME in there else []
+        raise ScaleError(f"The replicas did not start: {last_line(said[0] if said else problem)}") from problem
 
 
 def _serve_of_others(host: str, port: int) -> bool:
