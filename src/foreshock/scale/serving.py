@@ -98,7 +98,8 @@ def served_on_ray(
         finally:
             if NAME in serve.status().applications:
                 serve.delete(NAME)
-            if not shared and address != LOCAL:  # a Ray of our own takes it along, in silence
+            # A Ray of our own takes Serve along, in silence; on another it stays while anyone has come to use it.
+            if not shared and address != LOCAL and not serve.status().applications:
                 serve.shutdown()  # type: ignore[no-untyped-call]
 
 
