@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,16 @@ def test_help_version_and_completion() -> None:
     assert all(command in run("--help").stdout for command in ("study", "read", "card", "doctor"))
     assert "Example" in run("study", "--help").stdout
     assert run("--version").stdout.startswith("foreshock 0.")
+
+
+@pytest.mark.parametrize(("asked", "option"), [(("study",), "--workers"), (("serve", "nowhere"), "--replicas")])
+def test_a_number_of_workers_without_ray_is_not_passed_over(asked: tuple[str, ...], option: str) -> None:
+    assert f"{option} 2 is for work on Ray; give --ray" in run(*asked, option, "2", code=2).stderr
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_told_before_a_ray_is_started(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", folder, "--ray", "local", "--store", "none", "--port", port, code=2)
+    assert f"127.0.0.1 port {port} cannot be listened on (address already in use)" in done.stderr

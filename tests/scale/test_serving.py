@@ -83,3 +83,13 @@ def test_a_sqlite_file_is_refused(tmp_path: Path) -> None:
     recipe = Recipe(tmp_path / "v", Settings(), store=str(tmp_path / "c.db"))
     with pytest.raises(ScaleError, match="SQLite"), served_on_ray(recipe, Opening(None, "auto", None), count=2):
         pass
+
+
+def test_an_address_of_its_own_is_not_to_be_had_where_serve_runs(address: str, tmp_path: Path) -> None:
+    from foreshock.scale import serving
+
+    port = int(address.rsplit(":", 1)[1])
+    with pytest.raises(ScaleError, match=f"listens at 127.0.0.1 port {port} for all"):
+        serving._serve_of_others("127.0.0.1", port + 1)
+    with pytest.raises(ScaleError, match="'foreshock' answers at /"):
+        serving._serve_of_others("127.0.0.1", port)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import torch
 
 from foreshock import activations
 from foreshock import sweep as sweeping
@@ -28,6 +29,7 @@ from foreshock.readings import read
 from foreshock.scale.cluster import Opening, Share, cluster, share
 from foreshock.scale.workers import RayWorkers
 from foreshock.sweep import Tops, sweep
+from foreshock.texts import stories
 from foreshock.texts.corpus import documents
 from foreshock.texts.schema import PropensityItem, Turn
 from tests.cli.test_commands import run
@@ -192,10 +194,38 @@ def test_a_killed_driver_started_again_repeats_no_finished_block(
 
 def test_what_goes_wrong_is_said(many: LanguageModel) -> None:
     assert share(2) == [Share(2, 0)] * 2
-    with pytest.raises(ScaleError, match="5 workers do not fit in equal parts on Ray's 4 CPUs and 0 GPUs"):
+    with pytest.raises(ScaleError, match="5 workers do not fit on this Ray, which has a CPU for each of 4 at most"):
         share(5)
     with pytest.raises(TextError, match="block 2"):
         list(many.each(refuse, [(k, k) for k in range(4)]))
+
+
+def test_a_busy_ray_is_told_of(many: LanguageModel, plant_folder: Path) -> None:
+    with pytest.raises(ScaleError, match="busy: 2 of 4 CPUs are free, and 2 workers of 2 CPUs"):
+        RayWorkers(Opening.of(many, str(plant_folder), None), share(2), patience=1)
+    # What was asked for in vain is not held.
+    assert RayWorkers(Opening.of(many, str(plant_folder), None), [Share(1, 0)] * 2, patience=20).pids()
+
+
+def test_results_leave_the_store_of_ray(many: LanguageModel) -> None:
+    kept = dict(many.each(large, ((k, k) for k in range(4))))
+    assert all(values.flags.owndata and np.all(values == k) for k, values in kept.items())
+
+
+def large(_model: LanguageModel, block: int, _tell: Tell) -> np.ndarray:
+    return np.full(1_000_000, block, np.float32)
+
+
+def test_the_embedded_model_in_bfloat16_reads_alike_with_as_many_threads(many: LanguageModel) -> None:
+    model, threads = open_model(None, "bfloat16"), torch.get_num_threads()
+    texts = [model.encode(story.text) for story in stories()[:8]]
+    torch.set_num_threads(1)
+    try:
+        one = read_passages(model, texts, [-1, 15, 29])
+    finally:
+        torch.set_num_threads(threads)
+    model.workers = RayWorkers(Opening.of(model, None, None), [Share(1, 0)] * 2)
+    assert np.array_equal(read_passages(model, texts, [-1, 15, 29]).values, one.values)
 
 
 def refuse(_model: LanguageModel, block: int, _tell: Tell) -> None:

@@ -66,7 +66,7 @@ OnRay = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="With --ray: how many; left out: one for each GPU, or without any one a machine.",
+        help="With --ray: how many, all with the same share; left out: one for each GPU, or without any one for each machine.",
         min=1,
         show_default=False,
     ),
@@ -79,7 +79,11 @@ def opened(
     """The model, with a line on the screen while it opens (reading a GGUF file for the first time is slow).
 
     With an address in `ray`, what it reads is read by workers there.
+
+    Raises:
+        ForeshockError: workers without `ray`.
     """
+    check_on_ray(ray, workers, "--workers")
     from rich.console import Console
 
     with Console(stderr=True).status(f"Opening {name or 'the embedded model'} …"):
@@ -95,6 +99,14 @@ def opened(
         with Console(stderr=True).status(f"Starting workers on Ray ({ray}) …"):
             spread(model, name, device, ray, workers)
     return model
+
+
+def check_on_ray(ray: str | None, count: int | None, option: str) -> None:
+    """Does nothing; raises ForeshockError where a number of workers or replicas would be passed over in silence."""
+    if count is not None and ray is None:
+        raise ForeshockError(
+            f"{option} {count} is for work on Ray; give --ray (such as --ray local) with it, or leave it out."
+        )
 
 
 def short_name(model: str | None) -> str:

@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import socket
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, found_vectors, opened
+from foreshock.cli.options import Device, Dtype, DtypeOption, Elsewhere, StudyName, check_on_ray, found_vectors, opened
 from foreshock.cli.outlets import SECRET, Alarms, Rules, WebhookTo, Words, check_webhook, found_rules, rules_file
 from foreshock.errors import MissingExtra, ServerError
 
@@ -81,7 +82,7 @@ def serve(
     replicas: Annotated[
         int | None,
         typer.Option(
-            help="With --ray: how many; left out: one for each GPU, or without any one a machine.",
+            help="With --ray: how many, all with the same share; left out: one for each GPU, or without any one for each machine.",
             min=1,
             show_default=False,
         ),
@@ -92,6 +93,7 @@ def serve(
     Examples: `foreshock serve embedded` · `FORESHOCK_API_KEY=… foreshock serve study/qwen --host 0.0.0.0 --store
     postgresql://…`
     """
+    check_on_ray(ray, replicas, "--replicas")
     path = found_vectors(study)
     check_webhook(webhook)
     _check_installed()
@@ -134,15 +136,20 @@ def _run_on_ray(
 ) -> None:
     from rich.console import Console
 
-    from foreshock.scale.cluster import Opening
+    from foreshock.scale.cluster import LOCAL, Opening
     from foreshock.scale.serving import served_on_ray
 
     console, settings = Console(highlight=False), recipe.settings
+    if address == LOCAL:
+        with _listening(settings) as listening:  # given back for Ray Serve, which would say less and later
+            settings = replace(settings, port=listening.getsockname()[1])
+    elif not settings.port:
+        raise ServerError("Ray Serve takes no free port by itself on a cluster; give another --port than 0.")
     where = str(Path(name).absolute()) if name and Path(name).exists() else name
-    with served_on_ray(recipe, Opening(where, dtype.value, device), address, count) as replicas:
-        console.print(
-            f"{replicas.count} replicas at [bold cyan]http://{settings.host}:{settings.port}/[/]. Ctrl-C ends them."
-        )
+    opening = Opening(where, dtype.value, device)
+    with served_on_ray(replace(recipe, settings=settings), opening, address, count) as replicas:
+        many = "1 replica" if replicas.count == 1 else f"{replicas.count} replicas"
+        console.print(f"{many} at [bold cyan]http://{settings.host}:{settings.port}/[/]. Ctrl-C ends it all.")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 

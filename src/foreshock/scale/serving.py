@@ -14,9 +14,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.context import _get_global_client
 
 from foreshock.errors import ScaleError
-from foreshock.scale.cluster import LOCAL, Opening, Share, cluster, share
+from foreshock.scale.cluster import LOCAL, PATIENCE, Opening, Share, cluster, last_line, share, wait_for_room
 from foreshock.server.app import create_app
 from foreshock.server.recipe import Recipe
 
@@ -52,15 +53,24 @@ class Replicas:
 
 @contextlib.contextmanager
 def served_on_ray(
-    recipe: Recipe, opening: Opening, address: str = LOCAL, count: int | None = None, **local: Any
+    recipe: Recipe,
+    opening: Opening,
+    address: str = LOCAL,
+    count: int | None = None,
+    patience: float = PATIENCE,
+    **local: Any,
 ) -> Iterator[Replicas]:
     """The server, while it listens at the recipe's host and port; requests that run are finished at the end.
 
+    Applications that others have on the cluster's Ray Serve are left alone.
+
     Args:
         address, count, local: see `scale.cluster`.
+        patience: seconds to wait for what others hold of the cluster.
 
     Raises:
-        ScaleError: Ray cannot be used, has too little, a replica does not start, or the store is not for many.
+        ScaleError: Ray cannot be used, has too little, listens elsewhere or has the route taken, a replica does not start,
+            or the store is not for many.
     """
     if count != 1 and recipe.store and "://" not in recipe.store:
         raise ScaleError(
@@ -69,7 +79,9 @@ def served_on_ray(
     settings = recipe.settings
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with cluster(address, **local):
+        shared = _serve_of_others(settings.host, settings.port)
         shares = share(count)
+        wait_for_room(shares, patience)
         one = Replicas(len(shares), shares[0])
         # As many requests as the engine lets run and wait, so that it is the engine that says no; streams of events besides.
         most = 2 * (recipe.rows + recipe.waiting) + 64
@@ -81,14 +93,48 @@ def served_on_ray(
             ray_actor_options={"num_cpus": one.each.num_cpus, "num_gpus": one.each.num_gpus},
         )
         try:
-            quiet = {"log_level": "WARNING", "enable_access_log": False}
-            serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config=quiet)
-            serve.run(deployment.bind(recipe, opening, one.each.num_cpus), name=NAME, route_prefix="/")
-        except RuntimeError as problem:
-            raise ScaleError(
-                f"The replicas did not start ({str(problem).strip().splitlines()[0][:200]}); `ray logs` says more."
-            ) from problem
-        try:
+            _run(deployment.bind(recipe, opening, one.each.num_cpus), settings.host, settings.port)
             yield one
         finally:
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            if NAME in serve.status().applications:
+                serve.delete(NAME)
+            # A Ray of our own takes Serve along, in silence; on another it stays while anyone has come to use it.
+            if not shared and address != LOCAL and not serve.status().applications:
+                serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _run(application: Any, host: str, port: int) -> None:
+    try:
+        quiet = {"log_level": "WARNING", "enable_access_log": False}
+        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
+        serve.run(application, name=NAME, route_prefix="/")
+    except RuntimeError as problem:
+        # What went wrong inside a replica is told by its deployment, not by the error.
+        there = serve.status().applications
+        said = [one.message for one in there[NAME].deployments.values() if one.message] if NAME in there else []
+        raise ScaleError(f"The replicas did not start: {last_line(said[0] if said else problem)}") from problem
+
+
+def _serve_of_others(host: str, port: int) -> bool:
+    """Whether Ray Serve runs already, with one address for all that is on it.
+
+    Raises:
+        ScaleError: it listens elsewhere, or another application answers at `/`.
+    """
+    # Ray tells this only through its dashboard, which a cluster need not have.
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return False
+    there = client.http_config
+    if (there.host, there.port) != (host, port):
+        raise ScaleError(
+            f"Ray Serve runs on this cluster already and listens at {there.host} port {there.port} for all its applications; "
+            f"give --host {there.host} --port {there.port}, or use another cluster."
+        )
+    for name, application in client.get_serve_details()["applications"].items():
+        if application["route_prefix"] == "/":
+            raise ScaleError(
+                f"Ray Serve's application {name!r} answers at / on this cluster, where Foreshock would; end it "
+                f"(ray.serve.delete({name!r})) or use another cluster."
+            )
+    return True

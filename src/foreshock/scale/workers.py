@@ -9,6 +9,7 @@ Ray Data is not used: its sources hold a whole corpus, or cut it themselves, and
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from foreshock.errors import ForeshockError, ScaleError
 from foreshock.model import LanguageModel
 from foreshock.model.work import Block, Result, Tell, Work
-from foreshock.scale.cluster import LOCAL, Opening, Share, connect, share
+from foreshock.scale.cluster import LOCAL, PATIENCE, Opening, Share, connect, share, wait_for_room
 
 EACH = 2
 """Blocks handed to a worker: one at work, one waiting, so that it need not wait for the driver."""
@@ -58,12 +59,16 @@ class RayWorkers:
         with cluster("auto"):
             model.workers = RayWorkers(Opening.of(model, name, device), share(None))
 
+    Args:
+        patience: seconds to wait for what others hold of it.
+
     Raises:
-        ScaleError: they do not fit.
+        ScaleError: they do not fit, or others hold what they need.
         ModelError: a worker cannot open the model.
     """
 
-    def __init__(self, opening: Opening, shares: list[Share]) -> None:
+    def __init__(self, opening: Opening, shares: list[Share], patience: float = PATIENCE) -> None:
+        wait_for_room(shares, patience)
         made: Any = ray.remote(max_restarts=RESTARTS, max_task_retries=RESTARTS)(_Worker)
         self._actors: list[Any] = [
             made.options(num_cpus=one.num_cpus, num_gpus=one.num_gpus).remote(opening, one.num_cpus) for one in shares
@@ -101,7 +106,8 @@ class RayWorkers:
             (done,), _ = ray.wait(list(running), num_returns=1)
             _, number, actor = running.pop(done)
             free.append(actor)
-            result, told = _got(done)
+            # Arrays that Ray gives lie in its store, and fill it for as long as anyone keeps them.
+            result, told = copy.deepcopy(_got(done))
             del done  # else Ray would keep the result as long as this loop waits
             for said in told:
                 tell(*said)
@@ -118,7 +124,7 @@ def _got(ref: Any) -> Any:
     except RayActorError as problem:
         raise ScaleError(
             f"A worker on Ray died and could not be started again ({str(problem).splitlines()[0][:200]}); see whether it "
-            "has memory enough, then run the same command again: finished blocks are kept."
+            "has memory enough, then run the same command again."
         ) from problem
 
 
