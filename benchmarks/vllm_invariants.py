@@ -20,13 +20,14 @@ import torch
 from jaxtyping import Float
 
 from benchmarks.measuring import save, show
-from benchmarks.vllm_running import Told, made, run
+from benchmarks.vllm_running import Ran, Told, made, run
+from foreshock.interop.vllm_store import KEEP
 from foreshock.model import LanguageModel, open_model
 from foreshock.model.stream import add
 from foreshock.readings import project, read
 from foreshock.steering import Steering
 from foreshock.texts import stories
-from foreshock.vectors import EmotionVectors
+from foreshock.vectors import STRONGEST, EmotionVectors
 
 WORDS = ("calm", "desperate", "hostile", "joyful", "sad")
 MIDDLE, STRENGTH = 15, 0.1
@@ -85,14 +86,13 @@ class Bench:
 
     def run(self, batches: Sequence[Sequence[Request]], plugged: bool = True, **engine: Any) -> list[list[Told]]:
         """Through a fresh vLLM."""
-        return run(self.interpreter, self.folder / "model", batches, self.file if plugged else None, **engine)[0]
+        return run(self.interpreter, self.folder / "model", batches, self.file if plugged else None, **engine).batches
 
     def mix(self, *, read: bool = True, strength: float = STRENGTH, length: int = 0) -> list[Request]:
-        """Eight requests of different lengths, every other one steered."""
+        """Eight requests of different lengths, every other one steered: two over all, one each over reply and prompt."""
+        spans = {3: "reply", 5: "prompt"}
         return [
-            asking(
-                ids, length or 10 + 4 * k, read, {"hostile": strength} if k % 2 else {}, "reply" if k == 3 else "all"
-            )
+            asking(ids, length or 10 + 4 * k, read, {"hostile": strength} if k % 2 else {}, spans.get(k, "all"))
             for k, ids in enumerate(self.short)
         ]
 
@@ -133,10 +133,31 @@ class Bench:
         return self.run(batches, enable_prefix_caching=True, block_size=32)
 
     @cached_property
-    def tight(self) -> list[list[Told]]:
+    def tight(self) -> Ran:
         """A key-value cache of 640 tokens for 8 requests that need over 1,000: some are thrown out and begin anew."""
-        batch = self.mix(length=110)
-        return self.run([batch], max_model_len=512, block_size=32, num_gpu_blocks_override=20)
+        settings: dict[str, Any] = {"max_model_len": 512, "block_size": 32, "num_gpu_blocks_override": 20}
+        return run(self.interpreter, self.folder / "model", [self.mix(length=110)], self.file, **settings)
+
+    @cached_property
+    def several(self) -> list[list[Told]]:
+        """Two replies to one steered request, one reply to the same; then a request by the id of one that was aborted."""
+        steered = asking(self.short[2], 10, False, {"sad": STRENGTH})
+        twice = steered | {"params": steered["params"] | {"n": 2, "temperature": 1.0, "top_k": 1}}  # as good as greedy
+        first, second = asking(self.short[1], 40, True, {"sad": STRENGTH}), asking(self.short[4], 12, True, {})
+        return self.run([[twice], [steered], [one | {"id": "twin"} for one in (first, second)]])
+
+    @cached_property
+    def strongest(self) -> Ran:
+        """In float16, in a cache of few blocks: bare, after the strongest steering that is allowed, and what is not."""
+        bare = self.mix(read=False, strength=0, length=40)
+        hard = [
+            one | {"foreshock": {"steer": dict.fromkeys(WORDS, way * STRONGEST)}} for one in bare for way in (1, -1)
+        ]
+        beyond = [[asking([5, 6], 2, False, {"calm": strength})] for strength in (1.01 * STRONGEST, -1e4, 1e300)]
+        settings: dict[str, Any] = {"max_model_len": 256, "block_size": 32, "num_gpu_blocks_override": 20}
+        return run(
+            self.interpreter, self.folder / "model", [bare, hard, bare], self.file, refused=beyond, dtype="float16", **settings
+        )  # fmt: skip
 
     @cached_property
     def ends(self) -> list[list[Told]]:
@@ -147,19 +168,28 @@ class Bench:
     @cached_property
     def coarse(self) -> list[list[Told]]:
         """In bfloat16; and what requests with a mistake in them are told."""
-        wrong = ("{no json", {"readings": ["calmx"]}, {"steer": {"calm": "much"}}, {"steer": {"sad": 0.1}, "span": "x"})
+        wrong = (
+            "{no json", {"readings": ["calmx"]}, {"steer": {"calm": "much"}}, {"steer": {"sad": 0.1}, "span": "x"},
+            {"readings": True, "prompt": "no"},
+        )  # fmt: skip
         refused = [[asking([5, 6], 2, True, {}) | {"foreshock": one}] for one in wrong]
-        found, _, self.told = run(
-            self.interpreter, self.folder / "model", [self.mix()], self.file, refused=refused, dtype="bfloat16"
-        )
-        return found
+        twice = asking([5, 6], 2, True, {})
+        twice["params"] |= {"n": 2, "temperature": 1.0}
+        many = [asking([5 + k % 100], 1, True, {}) for k in range(KEEP + 400)]
+        ran = run(
+            self.interpreter, self.folder / "model", [self.mix()], self.file, refused=[*refused, [twice], many],
+            dtype="bfloat16", max_num_seqs=64,
+        )  # fmt: skip
+        self.told = ran.errors
+        return ran.batches
 
     def reference(
         self, told: Told, request: Request, write: int = MIDDLE, layer: int = MIDDLE, through: int | None = None
     ) -> Float[np.ndarray, "token emotion"]:
         """Readings by transformers of the tokens that vLLM's model was given; `through`: another layer's readout."""
         place = torch.arange(len(told.given))[:, None]
-        inside = place >= len(told.prompt) if request["foreshock"].get("span") == "reply" else place >= 0
+        reply = place >= len(told.prompt)
+        inside = {"all": place >= 0, "prompt": ~reply, "reply": reply}[request["foreshock"].get("span", "all")]
         doses = request["foreshock"].get("steer") or {}
         vector = torch.from_numpy(Steering(doses, self.vectors, [write]).vector(write)) * inside
         (batch,) = self.model.batches([list(told.given)])
@@ -208,7 +238,8 @@ def invariants(bench: Bench) -> Iterator[Invariant]:
     read_whole = (
         *bench.whole,
         *bench.chunked,
-        *bench.tight,
+        *bench.tight.batches,
+        bench.several[2][:1],
         *bench.ends,
         *bench.coarse,
         bench.cached[0],
@@ -229,8 +260,23 @@ def invariants(bench: Bench) -> Iterator[Invariant]:
         "log-probability or reading",
     )  # fmt: skip
     moved = [(a, b) for k, (a, b) in enumerate(zip(mix, zero, strict=True)) if k % 2]
-    least = min(np.abs(a.read[len(a.prompt)] - b.read[len(b.prompt)]).max() for a, b in moved)
+    least = min(np.abs(a.read[: len(a.prompt) + 1] - b.read[: len(b.prompt) + 1]).max() for a, b in moved)
     yield Invariant("… while the steered ones move", -float(least), -0.1, "least shift of a reading, negative")
+
+    (one, other), (alone,), (twin, again) = bench.several
+    yield Invariant(
+        "two replies to one steered request = one reply", worst(same_reply(two, alone) for two in (one, other)), CLOSE,
+        "log-probability",
+    )  # fmt: skip
+    wrong = (twin.tokens != twin.given) + (again.values is not None)
+    yield Invariant("a request by the id of an aborted one gets its own readings, once", wrong, 0, "of 2 fetches")
+    before, _, after = bench.strongest.batches
+    yield Invariant(
+        "float16: after the strongest steering = before it",
+        worst(same_reply(*pair) for pair in zip(after, before, strict=True)), EXACT, "log-probability",
+    )  # fmt: skip
+    mute = sum("The strength of 'calm'" not in sentence for sentence in bench.strongest.errors)
+    yield Invariant("… and what is stronger is refused", mute, 0, f"of {len(bench.strongest.errors)} that are not")
 
     pairs = [*zip(bench.chunked[0], long, strict=True), *zip(bench.chunked[1], mix, strict=True)]
     yield Invariant("chunked prefill = whole prefill", worst(apart(a.read, b.read) for a, b in pairs), CLOSE, "reading")
@@ -246,13 +292,17 @@ def invariants(bench: Bench) -> Iterator[Invariant]:
         worst(apart(a.read, b.read[at:]) if hits else np.inf for a, b, at in reply), CLOSE, "reading",
     )  # fmt: skip
     mute = sum(not sentence.endswith((".", "?")) for sentence in bench.told)
+    if "dropped before they were fetched" not in bench.told[-1]:
+        mute += 1
     yield Invariant("a request with a mistake is refused in a sentence", mute, 0, f"of {len(bench.told)} without one")
     yield Invariant("chat = generate", apart(chat.read, generate.read) + same_reply(chat, generate), EXACT, "both")
 
+    thrown = bench.tight.preemptions
+    yield Invariant("requests are thrown out of a full cache", -thrown, -1, "times, negative")
     for name, runs, layers in (
         ("readings = transformers, float32, steered and not", bench.whole[1], (MIDDLE, MIDDLE)),
         ("… long prompts", long, (MIDDLE, MIDDLE)),
-        ("… requests that were thrown out and begun anew", bench.tight[0], (MIDDLE, MIDDLE)),
+        ("… requests that were thrown out and begun anew", bench.tight.batches[0], (MIDDLE, MIDDLE)),
         ("… steered after the first block, read after the last", bench.ends[0], (0, bench.model.layers - 1)),
     ):
         asked = bench.longer() if name == "… long prompts" else bench.mix()

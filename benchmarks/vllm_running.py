@@ -25,9 +25,21 @@ ENVIRONMENT = "FORESHOCK_VLLM_PYTHON"
 
 
 def python() -> Path | None:
-    """The interpreter that has vLLM, where there is one."""
-    named = [Path(os.environ[ENVIRONMENT])] if ENVIRONMENT in os.environ else []
-    return next((path for path in [*named, PEERS / "vllm" / "bin" / "python"] if path.exists()), None)
+    """The interpreter that has vLLM, where there is one: the named one, else that of the benchmarks."""
+    path = Path(os.environ[ENVIRONMENT]) if ENVIRONMENT in os.environ else PEERS / "vllm" / "bin" / "python"
+    return path if path.exists() else None
+
+
+def lacking() -> str | None:
+    """Why the plug-in cannot be run in vLLM here; None where it can."""
+    if (interpreter := python()) is None:
+        named = os.environ.get(ENVIRONMENT)
+        return f"there is no {named}" if named else "`python -m benchmarks.vllm_invariants` installs it"
+    look = "import importlib.util, importlib.metadata as m; print(importlib.util.find_spec('vllm') is not None, "
+    look += "'foreshock' in m.entry_points(group='vllm.general_plugins').names)"
+    told = subprocess.run([interpreter, "-c", look], capture_output=True, text=True).stdout.split()
+    missing = [name for name, there in zip(("vllm", "foreshock"), told or ["", ""], strict=True) if there != "True"]
+    return f"{interpreter} has no {' and no '.join(missing)}" if missing else None
 
 
 def made() -> Path:
@@ -39,6 +51,17 @@ def made() -> Path:
     subprocess.run([*pip, "uninstall", "--quiet", "--yes", *FOREIGN], check=True)
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
     return fresh
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a run: batches one after the other, seconds of the timed ones, what the refused ones were told."""
+
+    batches: list[list[Told]]
+    seconds: dict[str, list[float]]
+    errors: list[str]
+    preemptions: int
+    """How often a request was thrown out, to begin anew."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +98,13 @@ def run(
     timed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     rounds: int = 0,
     refused: Sequence[Sequence[Mapping[str, Any]]] = (),
+    packages: Sequence[Path] = (),
     **engine: Any,
-) -> tuple[list[list[Told]], dict[str, list[float]], list[str]]:
-    """Batches one after the other through one engine; the seconds of the timed ones; what the refused ones were told.
+) -> Ran:
+    """Batches through one engine. A batch of requests that have an `id` is of two by that id, the first one aborted.
+
+    Args:
+        packages: folders of further packages.
 
     Raises:
         ServerError: vLLM broke down; the end of what it said.
@@ -90,14 +117,18 @@ def run(
         job |= {"timed": timed or {}, "rounds": rounds, "refused": refused}
         (Path(folder) / "job.json").write_text(json.dumps(job))
         script = Path(__file__).parent / "peers" / "vllm_run.py"
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FORESHOCK_VECTORS")}
+        clean = {key: value for key, value in os.environ.items() if key != "FORESHOCK_VECTORS"}
+        clean["PYTHONPATH"] = os.pathsep.join(
+            map(str, [ROOT / "src", *packages])
+        )  # these sources, whichever are installed there
         done = subprocess.run(
             [interpreter, script, f"{folder}/job.json"], env=clean, cwd=folder, capture_output=True, text=True
         )
         if done.returncode:
             raise ServerError(f"vLLM ended with code {done.returncode}: {done.stderr[-3000:]}")
         found = json.loads((Path(folder) / "out.json").read_text())
-    return [[_told(one) for one in batch] for batch in found["batches"]], found["seconds"], found["errors"]
+    batches_told = [[_told(one) for one in batch] for batch in found["batches"]]
+    return Ran(batches_told, found["seconds"], found["errors"], found["preemptions"])
 
 
 def _told(found: dict[str, Any]) -> Told:

@@ -56,9 +56,11 @@ def main() -> None:
         wide(random_vectors(model), 171).save(folder / "vectors.safetensors")
         settings: dict[str, Any] = {"dtype": "bfloat16", "rounds": ROUNDS}
         plain = {BARE: [one | {"foreshock": None} for one in asked["nothing asked"]]}
-        before = run(interpreter, folder / "model", timed=plain, **settings)[1]
-        seconds = run(interpreter, folder / "model", vectors=folder / "vectors.safetensors", timed=asked, **settings)[1]
-        after = run(interpreter, folder / "model", timed=plain, **settings)[1]
+        before = run(interpreter, folder / "model", timed=plain, **settings).seconds
+        seconds = run(
+            interpreter, folder / "model", vectors=folder / "vectors.safetensors", timed=asked, **settings
+        ).seconds
+        after = run(interpreter, folder / "model", timed=plain, **settings).seconds
     speeds = {name: [STREAMS * TOKENS / one for one in times[1:]] for name, times in (before | seconds).items()}
     for name, times in after.items():
         speeds[name] += [STREAMS * TOKENS / one for one in times[1:]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,9 @@ from foreshock.errors import ForeshockError, NotADecoder, ServerError, SteeringE
 from foreshock.interop.vllm_layers import blocks_of, is_fused
 from foreshock.interop.vllm_plugin import layers
 from foreshock.interop.vllm_readings import Watched
-from foreshock.interop.vllm_request import Asked, added, asked
+from foreshock.interop.vllm_request import Asked, added, asked, check_fits
 from foreshock.steering import Steering
-from foreshock.vectors import EmotionVectors
+from foreshock.vectors import STRONGEST, EmotionVectors
 
 WORDS = ("calm", "desperate", "sad")
 
@@ -41,6 +43,8 @@ def test_a_request_says_what_it_wants_as_an_object_or_as_json(vectors: EmotionVe
     assert asked({"foreshock": as_text}, vectors) == found
     assert asked({"foreshock": found.to_json()}, vectors) == found
     assert asked({"foreshock": {"readings": True}}, vectors) == Asked(WORDS)
+    assert asked({"foreshock": {"readings": ["sad", "sad"], "prompt": False}}, vectors) == Asked(("sad",), prompt=False)
+    assert asked({"foreshock": {"steer": {"calm": -STRONGEST}}}, vectors) == Asked(steer={"calm": -STRONGEST})
 
 
 @pytest.mark.parametrize("extra", [None, {}, {"other": 1}, {"foreshock": {}}, {"foreshock": {"steer": {"calm": 0.0}}}])
@@ -58,6 +62,12 @@ def test_a_request_that_wants_nothing_is_left_alone(vectors: EmotionVectors, ext
         ({"steer": {"hostile": 0.1}}, UnknownEmotion),
         ({"steer": {"calm": float("nan")}}, SteeringError),
         ({"steer": {"calm": True}}, SteeringError),
+        ({"steer": {"calm": 2.01}}, SteeringError),
+        ({"steer": {"calm": -1e300}}, SteeringError),
+        ({"steer": {"calm": 10**400}}, SteeringError),
+        ({"readings": True, "prompt": "no"}, ServerError),
+        ({"readings": True, "prompt": 1}, ServerError),
+        ('{"steer": {"calm": ' + "9" * 5000 + "}}", ServerError),
         ({"steer": 3}, SteeringError),
         ({"steer": {"calm": 0.1}, "span": "middle"}, SteeringError),
     ],
@@ -85,6 +95,16 @@ def test_only_steered_requests_keep_a_prefix_cache_of_their_own() -> None:
 def test_what_is_added_is_what_a_steering_adds(vectors: EmotionVectors) -> None:
     doses = {"calm": 0.3, "sad": -0.1}
     assert np.array_equal(added(doses, vectors, 1), Steering(doses, vectors, [1]).vector(1))
+
+
+def test_what_the_models_numbers_do_not_hold_is_refused(vectors: EmotionVectors) -> None:
+    high = replace(vectors, residual_norm=np.array([3.0, 1e5], np.float32))
+    vector = added({"calm": 1.0}, high, 1)
+    check_fits(vector, torch.finfo(torch.bfloat16).max)
+    check_fits(added({"calm": 1.0}, vectors, 1), torch.finfo(torch.float16).max)
+    for wrong in (vector, vector * np.inf, vector * np.nan):
+        with pytest.raises(SteeringError, match=r"numbers, which end at 6.55e\+04; give smaller strengths"):
+            check_fits(wrong, torch.finfo(torch.float16).max)
 
 
 def test_layers_come_from_the_study_or_the_environment(
@@ -159,13 +179,19 @@ def test_what_an_engine_ran_beyond_the_reply_is_cut_off() -> None:
     assert np.array_equal(cut.values, values[:3])
 
 
+def test_an_interpreter_that_cannot_run_the_plug_in_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vllm_running.ENVIRONMENT, "/nowhere/python")
+    assert vllm_running.lacking() == "there is no /nowhere/python"
+    if find_spec("vllm") is None:
+        monkeypatch.setenv(vllm_running.ENVIRONMENT, sys.executable)
+        assert f"{sys.executable} has no vllm" in (vllm_running.lacking() or "")
+
+
 @pytest.mark.slow
 def test_invariants_hold_in_the_real_engine(tmp_path: Path) -> None:
-    interpreter = vllm_running.python()
-    if interpreter is None:
-        pytest.skip(
-            "NO vLLM HERE: the plug-in was not tested in it. `python -m benchmarks.vllm_invariants` installs it."
-        )
+    if why := vllm_running.lacking():
+        pytest.skip(f"NO vLLM HERE: the plug-in was not tested in it; {why}.")
+    interpreter = vllm_running.made()
     found = list(invariants(Bench(interpreter, tmp_path)))
-    assert len(found) >= 20
+    assert len(found) >= 26
     assert not [(one.name, one.figure, one.most) for one in found if not one.holds]

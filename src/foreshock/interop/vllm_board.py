@@ -8,7 +8,7 @@ gather and add, one matrix product. All they touch are buffers that stay where t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,8 @@ from torch.nn import functional
 from foreshock.errors import ServerError, VectorsError
 from foreshock.interop.vllm_layers import blocks_of, is_fused
 from foreshock.interop.vllm_request import Asked, added, asked
+from foreshock.interop.vllm_store import Record, Store
 from foreshock.vectors import EmotionVectors
-
-KEEP = 1024
-"""Finished requests whose readings wait to be fetched; the oldest go first."""
-
-
-@dataclass(slots=True)
-class Record:
-    """What was read of one request."""
-
-    asked: Asked
-    chunks: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-    """Position of the first token, ids, readings of all emotions; a later chunk takes the place of an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +63,11 @@ class Board:
                 f"{config.hidden_size} and layers 0 … {count - 1}. Make vectors for it with `foreshock study`."
             )
         self._runner, self._vectors, self.reading, self.steering = runner, vectors, reading, steering
-        self.records: dict[str, Record] = {}
-        """By vLLM's inner id of the request, which no other request ever has."""
+        self.store = Store(vectors.emotions, reading)
+        self._pending: tuple[Sequence[Part], Tensor, Tensor, Any] | None = None
+        """The last pass's parts, ids and readings of all emotions; on a GPU, when they have reached the CPU."""
         self._asked: dict[str, Asked | None] = {}
-        self._running = self._steers = self._reads = False
+        self._running = self._steers = self._reads = self._fresh = False
         readout, tokens, device = vectors.readout(reading), int(runner.max_num_tokens), runner.device
         self._W, self._b = torch.from_numpy(readout.W).to(device), torch.from_numpy(readout.b).to(device)
         self._values = torch.zeros(tokens, len(vectors), device=device)
@@ -106,8 +96,7 @@ class Board:
                 found = forward(*args, **kwargs)
             finally:
                 self._running = False
-            if parts:
-                self._keep(parts, ids)
+            self._keep(parts, ids)
             return found
 
         self._runner._model_forward = watched
@@ -130,8 +119,9 @@ class Board:
         starts = self._runner.query_start_loc.np
         slots = np.zeros(int(starts[batch.num_reqs]), np.int64)
         parts: list[Part] = []
+        self._meet(batch)
         for row, id in enumerate(batch.req_ids[: batch.num_reqs]):
-            wish = self._wish(id)
+            wish = self._asked[id]
             if wish is None:
                 continue
             inside = slice(int(starts[row]), int(starts[row + 1]))
@@ -143,26 +133,26 @@ class Board:
                     np.ones(len(places), bool) if wish.span == "all" else (places < prompt) == (wish.span == "prompt")
                 )
                 slots[inside] = np.where(steered, row + 1, 0)
-            if wish.readings:
-                skipped = 0 if wish.prompt else max(0, prompt - position)
+            record = self.store.of(id, wish) if wish.readings else None
+            if record is not None:
+                skipped = max(0, record.first - position)
                 if inside.start + skipped < inside.stop:
                     own = slice(inside.start + skipped, inside.stop)
-                    parts.append(Part(self.records[id], own, position + skipped))
+                    parts.append(Part(record, own, position + skipped))
         self._steers, self._reads, self._running = bool(slots.any()), bool(parts), True
         if self._steers:
             self._slot.zero_()
             self._slot[: len(slots)] = torch.from_numpy(slots).to(self._slot.device)
         return parts
 
-    def _wish(self, id: str) -> Asked | None:
-        """What a request asks for, understood once."""
-        if id not in self._asked:
-            params = self._runner.requests[id].sampling_params
-            self._asked[id] = wish = asked(params.extra_args if params else None, self._vectors)
-            if wish is not None and wish.readings:
-                self.records[id] = Record(wish)
-            self._forget()
-        return self._asked[id]
+    def _meet(self, batch: Any) -> None:
+        """Understand, once, what the requests ask for that are new."""
+        for row, id in enumerate(batch.req_ids[: batch.num_reqs]):
+            if id not in self._asked:
+                params, self._fresh = self._runner.requests[id].sampling_params, True
+                self._asked[id] = wish = asked(params.extra_args if params else None, self._vectors)
+                if wish is not None and wish.readings:
+                    self.store.open(id, wish, 0 if wish.prompt else int(batch.num_prompt_tokens[row]))
 
     def _note(self, row: int, wish: Asked) -> None:
         """Have the table's row hold what the request adds."""
@@ -173,51 +163,34 @@ class Board:
             self._in_table[row] = key
 
     def _keep(self, parts: Sequence[Part], ids: Int[Tensor, " token"] | None) -> None:
-        """Take the pass's readings out of the buffer; on a GPU without waiting for it."""
-        end = parts[-1].inside.stop
-        values = self._values[:end].clone().to("cpu", non_blocking=True)
-        tokens = torch.full((end,), -1) if ids is None else ids[:end].clone().to("cpu", non_blocking=True)
-        for part in parts:
-            part.record.chunks.append((part.position, tokens[part.inside], values[part.inside]))
+        """Take the pass's readings out of the buffer, on a GPU without waiting for it; let go of requests that are over."""
+        self._settle()
+        if self._fresh:  # then some may be over
+            live, self._fresh = self._runner.requests, False
+            self._asked = {id: wish for id, wish in self._asked.items() if id in live}
+            self.store.forget(live)
+        if not parts:
+            return
+        end, later = parts[-1].inside.stop, self._values.is_cuda
+        values = self._values[:end].to("cpu", non_blocking=later, copy=True)
+        tokens = torch.full((end,), -1) if ids is None else ids[:end].to("cpu", non_blocking=later, copy=True)
+        copied = torch.cuda.Event() if later else None  # type: ignore[no-untyped-call]
+        if copied is not None:
+            copied.record()
+        self._pending = parts, tokens, values, copied
 
-    def _forget(self) -> None:
-        """Drop what belongs to requests that are over: all but the readings, and of these the oldest beyond `KEEP`."""
-        live = self._runner.requests
-        self._asked = {id: wish for id, wish in self._asked.items() if id in live}
-        over = [id for id in self.records if id not in live]
-        for id in over[: max(0, len(over) - KEEP)]:
-            del self.records[id]
+    def _settle(self) -> None:
+        """Give the last pass's readings to the records of its requests."""
+        if self._pending is None:
+            return
+        parts, tokens, values, copied = self._pending
+        if copied is not None:
+            copied.synchronize()
+        for part in parts:
+            part.record.put(part.position, tokens[part.inside].numpy(), values[part.inside].numpy())
+        self._pending = None
 
     def take(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Readings of requests by the ids that vLLM's users know; those of finished requests are handed out once.
-
-        Each as plain values: `id`, `emotions`, `layer`, `first` (position of the first token that was read), `tokens`
-        (ids as the model was given them), and `values`, the bytes of a float32 array `[token, emotion]`.
-        """
-        if self._values.is_cuda:
-            torch.cuda.synchronize()
-        wanted, found = set(ids), []
-        for inner, record in list(self.records.items()):
-            if record.asked.id in wanted:
-                found.append(self._handed(record))
-                if inner not in self._runner.requests:
-                    del self.records[inner]
-        return found
-
-    def _handed(self, record: Record) -> dict[str, Any]:
-        first = min((start for start, _, _ in record.chunks), default=0)
-        end = max((start + len(tokens) for start, tokens, _ in record.chunks), default=0)
-        columns = [self._vectors.emotions.index(word) for word in record.asked.readings]
-        tokens = np.full(end - first, -1, np.int64)
-        values = np.full((end - first, len(columns)), np.nan, np.float32)
-        for start, ids, read in record.chunks:
-            inside = slice(start - first, start - first + len(ids))
-            tokens[inside], values[inside] = ids.numpy(), read.numpy()[:, columns]
-        return {
-            "id": record.asked.id,
-            "emotions": list(record.asked.readings),
-            "layer": self.reading,
-            "first": first,
-            "tokens": tokens.tolist(),
-            "values": values.tobytes(),
-        }
+        """Readings of requests by the ids that vLLM's users know; see `Store.take`."""
+        self._settle()
+        return self.store.take(ids, self._runner.requests)

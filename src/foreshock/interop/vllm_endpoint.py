@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from foreshock.interop.vllm_readings import Watched
+from foreshock.interop.vllm_readings import DROPPED, Watched
 
 
 class Readings:
@@ -29,10 +29,14 @@ class Readings:
         from fastapi import HTTPException
 
         async def readings(id: str) -> dict[str, Any]:
-            """Readings of a request; handed out once when it has finished. Text completions are numbered `ID-0`."""
+            """Readings of a request so far; 404 until there are new ones. Text completions are numbered `ID-0`."""
             handed = await self._engine.collective_rpc("foreshock_take", args=([id, f"{id}-0"],))
             if not handed[0]:
-                raise HTTPException(404, f"There are no readings of {id!r}: none were asked for, or they were fetched.")
+                raise HTTPException(
+                    404, f"There are no readings of {id!r} that are new: none were asked for, or they were fetched."
+                )
+            if "dropped" in handed[0][0]:
+                raise HTTPException(410, DROPPED)
             return as_json(Watched.of(handed[0][0]))
 
         app.add_api_route("/v1/foreshock/readings/{id}", readings, methods=["GET"])
@@ -43,12 +47,13 @@ class Readings:
 
 
 def as_json(found: Watched) -> dict[str, Any]:
-    """Readings as plain values, to four decimals."""
+    """Readings as plain values, to four decimals; None in place of what JSON has no number for."""
+    values = np.round(found.values.astype(float), 4)
     return {
         "id": found.id,
         "emotions": list(found.emotions),
         "layer": found.layer,
         "first": found.first,
         "tokens": list(found.tokens),
-        "values": np.round(found.values.astype(float), 4).tolist(),
+        "values": np.where(np.isfinite(values), values.astype(object), np.array(None)).tolist(),
     }

@@ -13,8 +13,8 @@ model passes over.
 
 **Layers.** vLLM-Lens hooks the output of decoder layer k, counted from 0: our layer k.
 
-Source: UKGovernmentBEIS/vllm-lens, vllm_lens/_helpers/types.py and _serialize.py (1.2). Written to its format and read back
-by ours; not run under vLLM here.
+Source: UKGovernmentBEIS/vllm-lens, vllm_lens/_helpers/types.py and _serialize.py (1.2). Run by it (1.3) in vLLM:
+`benchmarks/vllm_lens.py`.
 """
 
 from __future__ import annotations

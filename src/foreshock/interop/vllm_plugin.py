@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from foreshock.errors import ForeshockError, ServerError
 from foreshock.interop.vllm_board import Board
-from foreshock.interop.vllm_request import NAME, asked
+from foreshock.interop.vllm_request import NAME, added, asked, check_fits
 from foreshock.vectors import EmotionVectors
 
 VECTORS = "FORESHOCK_VECTORS"
@@ -49,6 +51,7 @@ def _check_requests(vectors: EmotionVectors) -> None:
     class BadRequest(ServerError, VLLMValidationError):  # type: ignore[misc]  # vLLM is not installed where types are checked
         """What is wrong with a request; vLLM's server answers with its sentence and code 400."""
 
+    _, steering = layers(vectors)
     original = InputProcessor.process_inputs
     if getattr(original, "is_foreshock", False):
         return
@@ -58,6 +61,8 @@ def _check_requests(vectors: EmotionVectors) -> None:
         params = request.sampling_params
         try:
             found = asked(params.extra_args if params else None, vectors)
+            if found is not None and found.steer:
+                check_fits(added(found.steer, vectors, steering), torch.finfo(self.model_config.dtype).max)
         except ForeshockError as problem:
             raise BadRequest(str(problem)) from problem
         if found is None:

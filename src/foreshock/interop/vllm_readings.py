@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from foreshock.errors import ServerError
+from foreshock.interop.vllm_store import KEEP, KEEP_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -42,13 +45,24 @@ class Watched:
         )  # fmt: skip
 
 
+DROPPED = (
+    f"Readings were dropped before they were fetched: vLLM's worker keeps those of the last {KEEP:,} finished requests, "
+    f"up to {KEEP_BYTES // 2**20:,} MiB; fetch them after fewer requests."
+)
+
+
 def taken(llm: Any, outputs: Sequence[Any]) -> list[Watched | None]:
     """Readings of finished requests of a `vllm.LLM`, in their order; None for those that asked for none.
 
-    They are handed out once.
+    They are handed out once; fetched again, they are None too.
+
+    Raises:
+        ServerError: some were dropped, as too many requests ended before they were fetched. The others can be fetched.
     """
     ids = [output.request_id for output in outputs]
     handed = {one["id"]: one for one in llm.collective_rpc("foreshock_take", args=(ids,))[0]}
+    if lost := sum("dropped" in one for one in handed.values()):
+        raise ServerError(f"Of {lost:,} of these {len(ids):,} requests there is nothing left. {DROPPED}")
     lengths = {output.request_id: _length(output) for output in outputs}
     return [Watched.of(handed[id], lengths[id]) if id in handed else None for id in ids]
 

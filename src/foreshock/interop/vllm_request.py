@@ -9,7 +9,6 @@ The same as JSON text is taken too, as vLLM's server passes on no nested values:
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from foreshock.errors import ServerError, SteeringError
-from foreshock.vectors import EmotionVectors
+from foreshock.vectors import STRONGEST, EmotionVectors
 from foreshock.vectors.estimation import unit
 
 NAME = "foreshock"
@@ -66,7 +65,7 @@ def asked(extra_args: Mapping[str, Any] | None, vectors: EmotionVectors) -> Aske
     Raises:
         ServerError: it cannot be understood.
         UnknownEmotion: the vectors lack an emotion.
-        SteeringError: a strength is no finite number, or there is no such span.
+        SteeringError: a strength is no number within `STRONGEST`, or there is no such span.
     """
     given = (extra_args or {}).get(NAME)
     if given is None:
@@ -74,7 +73,7 @@ def asked(extra_args: Mapping[str, Any] | None, vectors: EmotionVectors) -> Aske
     if isinstance(given, str):
         try:
             given = json.loads(given)
-        except json.JSONDecodeError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ServerError(f"The request's {NAME!r} is no JSON ({problem}); give an object.") from problem
     if not isinstance(given, Mapping) or not set(given) <= set(_FIELDS):
         raise ServerError(f"The request's {NAME!r} is {given!r}; give an object with {', '.join(_FIELDS[:-1])}.")
@@ -82,9 +81,11 @@ def asked(extra_args: Mapping[str, Any] | None, vectors: EmotionVectors) -> Aske
         _words(given.get("readings", False), vectors),
         _doses(given.get("steer", {}), vectors),
         given.get("span", "all"),
-        given.get("prompt", True) is True,
+        given.get("prompt", True),
         str(given.get("id", "")),
     )
+    if not isinstance(found.prompt, bool):
+        raise ServerError(f"`prompt` is {found.prompt!r}; give true, or false where only the reply is to be read.")
     if found.span not in _SPANS:
         raise SteeringError(f"There is no span {found.span!r}; give one of {', '.join(_SPANS)}.")
     return found if found.readings or found.steer else None
@@ -98,12 +99,30 @@ def added(doses: Mapping[str, float], vectors: EmotionVectors, layer: int) -> Fl
     return total * vectors.norm_at(layer)
 
 
+def check_fits(vector: Float[np.ndarray, " hidden"], largest: float) -> None:
+    """Refuse what would overflow where the model computes: its infinities would lie in the key-value cache for others.
+
+    Args:
+        largest: number that the model's dtype holds. What is added may take up an eighth of it; the rest is the stream's
+            own, to which later blocks add too.
+
+    Raises:
+        SteeringError: it is too large.
+    """
+    height = float(np.abs(vector).max())
+    if not height <= largest / 8:
+        raise SteeringError(
+            f"What is to be added reaches {height:.3g}, too much for this model's numbers, which end at {largest:.3g}; "
+            "give smaller strengths, or serve the model in bfloat16."
+        )
+
+
 def _words(given: Any, vectors: EmotionVectors) -> tuple[str, ...]:
     if isinstance(given, bool):
         return vectors.emotions if given else ()
     if not isinstance(given, list | tuple) or not all(isinstance(word, str) for word in given):
         raise ServerError(f"`readings` is {given!r}; give true for all emotions, or a list of their names.")
-    return tuple(vectors[word].name for word in given)
+    return tuple(dict.fromkeys(vectors[word].name for word in given))
 
 
 def _doses(given: Any, vectors: EmotionVectors) -> dict[str, float]:
@@ -112,7 +131,10 @@ def _doses(given: Any, vectors: EmotionVectors) -> dict[str, float]:
     doses: dict[str, float] = {}
     for word, strength in given.items():
         number = isinstance(strength, int | float) and not isinstance(strength, bool)
-        if not number or not math.isfinite(strength):
-            raise SteeringError(f"The strength of {word!r} is {strength!r}; give a finite number, e.g. 0.05.")
+        if not number or not abs(strength) <= STRONGEST:  # "not": a NaN is no number either
+            raise SteeringError(
+                f"The strength of {word!r} is {strength!r}; give a number between {-STRONGEST:g} and {STRONGEST:g}, "
+                "e.g. 0.05."
+            )
         doses[vectors[word].name] = float(strength)
     return {word: strength for word, strength in doses.items() if strength}

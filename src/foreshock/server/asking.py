@@ -17,9 +17,7 @@ from foreshock.server.settings import Served
 from foreshock.server.wire import ChatMessage, ChatRequest, Common, Extension, TextRequest
 from foreshock.steering import Steering
 from foreshock.texts import Turn
-
-STRONGEST = 2.0
-"""Largest strength of an emotion, in mean residual norms: far beyond what text bears, and far from overflow."""
+from foreshock.vectors import STRONGEST
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from foreshock.vectors.estimation import unit
 
 FORMAT = 1
 """Version of the file format. A file of a newer one is refused."""
+STRONGEST = 2.0
+"""Largest strength of an emotion that a server adds, in mean residual norms: far beyond what text bears, and far from
+overflow."""
 
 
 @dataclass(frozen=True, slots=True)
