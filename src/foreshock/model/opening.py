@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from foreshock.errors import ModelError, NotADecoder
 from foreshock.model.language_model import LanguageModel
-from foreshock.model.memory import keep_freed_memory
+from foreshock.model.memory import quicken_memory
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 """Name of the embedded default model."""
@@ -60,7 +60,7 @@ def open_model(name: str | None = None, dtype: Dtype = "auto", device: str | Non
     kind = _best_dtype(target) if dtype == "auto" else getattr(torch, dtype)
     found = described(name)
     if target.type == "cpu":
-        keep_freed_memory()
+        quicken_memory()
     try:
         model = _placed(found.folder, kind) if spread else _whole(found.folder, kind).to(target)
     except Exception as problem:
