@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -21,6 +22,8 @@ from foreshock.model import LanguageModel
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = Path(__file__).parents[1] / ".bench"
+ENVIRONMENT = dict(os.environ)
+"""For peers: as it was found, since opening a model sets up torch's memory for Foreshock."""
 
 
 def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.measuring import peer_python
+from benchmarks.measuring import ENVIRONMENT, peer_python
 
 TORCH = "torch==2.13.0"
 PEERS: dict[str, tuple[str, list[str], str]] = {
@@ -47,7 +47,13 @@ class Peer:
         self.name = name
         self._log = log.open("w")
         script = Path(__file__).parent / "peers" / f"{PEERS[name][0]}_worker.py"
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": self._log,
+            "text": True,
+            "env": ENVIRONMENT,
+        }
         self._process = subprocess.Popen([python_of(name), script, job], **pipes)
 
     def ask(self, task: str) -> dict[str, Any]:

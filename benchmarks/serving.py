@@ -23,7 +23,7 @@ import numpy as np
 from openai import AsyncOpenAI
 from tokenizers import Tokenizer
 
-from benchmarks.measuring import for_older_transformers, median, save, show
+from benchmarks.measuring import ENVIRONMENT, for_older_transformers, median, save, show
 from foreshock.model import open_model
 from foreshock.vectors import EmotionVectors
 
@@ -56,7 +56,7 @@ def server(command: list[str]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    environment = ENVIRONMENT | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
         [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
