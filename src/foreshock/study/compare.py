@@ -2,11 +2,20 @@
 
 The same vectors read the same tokens on both. An emotion's *effect* is its mean shift in standard deviations of its reading
 over the prompts on the first model. For each kind of prompts the claim is that the profile has moved: the root mean square of
-the effects. It has two nulls. *Signs*: within each prompt the two models change places at random, so only a difference that
-prompts share is left over. *Random directions*: sets of directions with the activations' covariance, denoised, of unit length
-and on average as alike as the emotions' are; a fine-tune moves the stream everywhere, and a profile has moved only if it moved
-further than such a set does. Effects, not lengths, are compared with theirs, as the directions along which prompts differ
-most also move furthest. The verdict is taken against the harder of the two.
+the effects. It has two nulls, and the verdict is taken against the harder.
+
+*Signs*: within each prompt the two models change places at random, so only a difference that prompts share is left over.
+
+*Reflections*: any change of weights moves the stream, and moves it along the emotions too; the question is whether it moves
+further along them than along directions like them. Like them in two ways that both decide how far a set of directions comes
+out as moved: how much prompts differ along each (an effect is divided by that, and a movement is larger where prompts differ
+more), and how alike the directions are to each other (the mean square of many that are much alike is less certain). So the
+emotions themselves are taken, as one rigid figure, and reflected: each principal axis of how prompts differ is turned
+around or not, by the toss of a coin. Such a map keeps every emotion's length, its spread over prompts, its correlations and cosines
+with every other, and how much of the movement lies on each axis. Only which way the movement goes on each axis relative to
+the emotions is left to chance. Keeping a spectrum and drawing the signs is what surrogate data do for time series and
+Moran spectral randomization for maps (Theiler et al. 1992; Wagner and Dray 2015). Off the axes, where prompts do not differ
+in this sample, all directions are alike and the figure is turned at random.
 """
 
 from __future__ import annotations
@@ -24,11 +33,15 @@ from foreshock.study.nulls import against, beside, bootstrap, corrected_p, gener
 from foreshock.vectors import EmotionVectors
 from foreshock.vectors.estimation import unit
 
-DRAWS = 1000
+DRAWS = 20_000
+"""Of both nulls: the smallest p is 1 / 20,001, so that a single emotion among 171 can still stand out (q = 0.009)."""
+RESAMPLES = 1000
 WORTHWHILE = 0.2
 """What is commonly called a small effect (Cohen 1988)."""
 LEAST = 0.01
 """Smallest spread over prompts that effects are measured in, in standard deviations of stories."""
+TIED = 1e-5
+"""A reflection that leaves an effect as it is, but for rounding, reaches it."""
 SHOWN = 24
 """Emotions in the chart: those that moved furthest."""
 PUBLISHED = "Claude Sonnet 4.5 after post-training: brooding, gloomy, reflective up; playful, exuberant, spiteful, enthusiastic down"
@@ -53,37 +66,37 @@ def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str
     W, pool = vectors.readout(first.layer).W, _centred(first)
     effects = moved @ W.T / np.maximum((pool @ W.T).std(0), LEAST)
     random = generator(seed, f"compare {kind}")
-    value = _size(effects.mean(0))
+    value = float(_size(effects.mean(0)))
     signs = random.choice([-1.0, 1.0], (DRAWS, len(effects))) @ effects / len(effects)
-    sets = _random_effects(pool, vectors, first.layer, moved.mean(0), random)
+    reflected = reflected_effects(pool, vectors, first.layer, moved.mean(0), random)
     null, other = harder(
-        against("the two models exchanged within prompts at random", value, [_size(row) for row in signs]),
-        against("random directions, as alike as the emotions'", value, [_size(row) for row in sets]),
+        against("the two models exchanged within prompts at random", value, _size(signs)),
+        against("the emotions reflected at random in the axes of how prompts differ", value, _size(reflected)),
     )
-    rows = _table(vectors.emotions, before, after, effects, signs, sets, random)
+    rows = _table(vectors.emotions, before, after, effects, signs, reflected, random)
     names = f"{first.model['name']} → {second.model['name']}"
     return Finding(
         id=f"profile-{kind}",
         claim=f"The profile before replies to {kind} prompts has moved",
         statistic=f"root mean square effect over {len(vectors)} emotions and {len(effects)} prompts, in standard deviations over prompts",
         estimate=value,
-        interval=bootstrap(len(effects), lambda drawn: _size(effects[drawn].mean(0)), random),
+        interval=bootstrap(len(effects), lambda drawn: float(_size(effects[drawn].mean(0))), random),
         null=null,
         published=PUBLISHED,
         worthwhile=WORTHWHILE,
         how_to_read=(
             f"An effect is the reading on {second.model['name']} less that on {first.model['name']}, of the same tokens by the same vectors, over "
-            "how much prompts differ; to the right it rose. Grey: the middle 95 % of random directions; an emotion inside has moved no further than anything else."
+            "how much prompts differ; to the right it rose. Grey: where 95 % of its reflections lie; an emotion inside has moved no further than directions like it."
         ),
-        baselines={"random directions": float(np.mean([_size(row) for row in sets]))},
+        baselines={"the emotions reflected": float(_size(reflected).mean())},
         notes=(_furthest(rows), beside(other), _cannot(vectors, first, second)),
         table=tuple(rows),
-        charts=(_chart(kind, names, rows, sets),),
+        charts=(_chart(kind, names, rows),),
     )  # fmt: skip
 
 
-def _size(effects: Float[np.ndarray, " emotion"]) -> float:
-    return float(np.sqrt(np.mean(np.square(effects))))
+def _size(effects: Float[np.ndarray, "*draw emotion"]) -> Float[np.ndarray, "*draw"]:
+    return np.asarray(np.sqrt(np.mean(np.square(effects), -1)))
 
 
 def _centred(profile: Profile) -> Float[np.ndarray, "prompt hidden"]:
@@ -91,28 +104,32 @@ def _centred(profile: Profile) -> Float[np.ndarray, "prompt hidden"]:
     return np.concatenate([rows.astype(np.float64) - rows.mean(0) for rows in profile.residuals.values()])
 
 
-def _random_effects(
+def reflected_effects(
     pool: Float[np.ndarray, "prompt hidden"],
     vectors: EmotionVectors,
     layer: int,
     moved: Float[np.ndarray, " hidden"],
     random: np.random.Generator,
 ) -> Float[np.ndarray, "draw emotion"]:
-    """What sets of random directions make of the mean movement.
+    """What the mean movement comes to along the emotions reflected at random; see the module's docstring.
 
-    Random mixtures of how prompts differ; the mixing makes the directions of a set as alike, on average, as the emotions'
-    are, since the mean square of many that are much alike is less certain than that of as many apart.
+    The axes are those of the space that the emotions lie in, without the neutral dialogues' components. Reflecting the emotions or the
+    movement gives the same products; the movement is cheaper.
     """
     k = vectors.layers.index(layer)
-    source = pool - pool @ vectors.neutral[k].T @ vectors.neutral[k]
-    own = unit(vectors.directions[k])
-    sizes, axes = np.linalg.eigh(own @ own.T)
-    alike, scale = axes * np.sqrt(np.maximum(sizes, 0.0)), 1 / vectors.spread[k]
-    drawn = np.empty((DRAWS, len(own)))
-    for draw in range(DRAWS):
-        directions = unit(alike @ (random.standard_normal((len(own), len(source))) @ source)) * scale[:, None]
-        drawn[draw] = directions @ moved / np.maximum((pool @ directions.T).std(0), LEAST)
-    return drawn
+    own, neutral = unit(vectors.directions[k].astype(np.float64)), vectors.neutral[k].astype(np.float64)
+    source, moved = (rows - rows @ neutral.T @ neutral for rows in (pool, moved))
+    _, sizes, axes = np.linalg.svd(source, full_matrices=False)
+    axes = axes[sizes > 1e-9 * max(sizes[0], 1e-9)]
+    on, rest = own @ axes.T, moved - moved @ axes.T @ axes
+    drawn = random.choice([-1.0, 1.0], (DRAWS, len(axes))) @ (on * (axes @ moved)).T
+    # Off the axes: the emotions' parts there, turned at random, meet what is left of the movement.
+    others = max(own.shape[1] - len(neutral) - len(axes), 1)
+    roots, spans = np.linalg.eigh(own @ own.T - on @ on.T)
+    mixed = random.standard_normal((DRAWS, len(own))) @ (spans * np.sqrt(np.maximum(roots, 0.0))).T
+    drawn += mixed * np.linalg.norm(rest) / np.sqrt(others)
+    drawn *= 1 + TIED
+    return np.asarray(drawn / np.maximum((pool @ own.T).std(0), LEAST * vectors.spread[k]))
 
 
 def _table(
@@ -121,16 +138,19 @@ def _table(
     after: Float[np.ndarray, " emotion"],
     effects: Effects,
     signs: Float[np.ndarray, "draw emotion"],
-    sets: Float[np.ndarray, "draw emotion"],
+    reflected: Float[np.ndarray, "draw emotion"],
     random: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """A row an emotion, the furthest moved first: readings, effect with its interval over prompts, both p-values."""
+    """A row an emotion, the furthest moved first: readings, effect with its interval over prompts, both p-values.
+
+    `by chance`: 95 % of an emotion's reflections move less far, up or down.
+    """
     mean, count = effects.mean(0), len(effects)
-    low, high = np.quantile(
-        random.multinomial(count, np.full(count, 1 / count), DRAWS) @ effects / count, [0.025, 0.975], axis=0
-    )
-    p_signs, p_sets = ((1 + (np.abs(draws) >= np.abs(mean)).sum(0)) / (1 + DRAWS) for draws in (signs, sets))
-    q = corrected_p(np.maximum(p_signs, p_sets).tolist())
+    resampled = random.multinomial(count, np.full(count, 1 / count), RESAMPLES) @ effects / count
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    p_signs, p_reflected = ((1 + (np.abs(draws) >= np.abs(mean)).sum(0)) / (1 + DRAWS) for draws in (signs, reflected))
+    chance = np.quantile(np.abs(reflected), 0.95, axis=0)
+    q = corrected_p(np.maximum(p_signs, p_reflected).tolist())
     rows = [
         {
             "emotion": word,
@@ -140,8 +160,9 @@ def _table(
             "effect": float(mean[k]),
             "from": float(low[k]),
             "to": float(high[k]),
+            "by chance": float(chance[k]),
             "p signs": float(p_signs[k]),
-            "p random directions": float(p_sets[k]),
+            "p reflected": float(p_reflected[k]),
             "q": q[k],
         }
         for k, word in enumerate(emotions)
@@ -171,9 +192,8 @@ def _cannot(vectors: EmotionVectors, first: Profile, second: Profile) -> str:
     )
 
 
-def _chart(kind: str, names: str, rows: list[dict[str, Any]], sets: Float[np.ndarray, "draw emotion"]) -> Chart:
-    low, high = np.quantile(sets, [0.025, 0.975])
+def _chart(kind: str, names: str, rows: list[dict[str, Any]]) -> Chart:
     what = "neutral prompts" if kind == NEUTRAL else f"{kind} prompts"
     caption = f"Effect before replies to {what}, with 95 % intervals over prompts: {names}"
     shown = sorted(rows[:SHOWN], key=lambda row: -row["effect"])
-    return charts.ranges(f"profile-{kind}", caption, shown, "effect", "emotion", (float(low), float(high)))
+    return charts.ranges(f"profile-{kind}", caption, shown, "effect", "emotion", "by chance")
