@@ -200,7 +200,7 @@ def test_a_movement_along_one_axis_of_how_prompts_differ_is_nobodys_own(plant: P
     first, second = (Profile(about, 0, {NEUTRAL: rows}, {}) for rows in (before, before + 5 * axis))
     (finding,) = compare(first, second, vectors)
     assert finding.estimate > WORTHWHILE and finding.null is not None and finding.null.p == 1
-    assert all(row["p reflected"] == 1 for row in finding.table)
+    assert all(row["p reflections"] == 1 for row in finding.table)
 
 
 def test_reflections_leave_lengths_spreads_and_likeness_as_they_are(plant: Planted) -> None:
