@@ -26,7 +26,7 @@ from foreshock.profile import (
     laid_out,
     read_profile,
 )
-from foreshock.study.compare import WORTHWHILE, compare, reflected_effects
+from foreshock.study.compare import WORTHWHILE, compare, mixed_effects, reflected_effects
 from foreshock.study.finding import Finding
 from foreshock.study.nulls import against
 from foreshock.texts import Turn, stories
@@ -170,14 +170,41 @@ def test_a_movement_that_is_not_the_emotions_is_called_theirs_as_often_as_the_le
         random = np.random.default_rng(seed)
         vectors, before = uneven(plant, random, bent=bent)
         pool, moved = before - before.mean(0), random.standard_normal(96)
-        drawn = reflected_effects(pool, vectors, 0, moved, random)
-        effects = vectors.at(0) @ moved / (pool @ vectors.at(0).T).std(0)
-        p.append(against("", np.sqrt(np.mean(effects**2)), np.sqrt(np.mean(drawn**2, 1)).tolist()).p)
+        drawn, effects = reflected_effects(pool, vectors, 0, moved, random), effects_of(vectors, pool, moved)
+        p.append(share_as_large(drawn, effects))
         single += np.mean(np.abs(drawn) >= np.abs(effects), 0).tolist()
     # Three standard errors of a share of 150 are 0.053 at 0.05 and 0.12 at 0.5.
     assert np.mean(np.array(p) <= 0.05) <= 0.103
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.12)
     assert np.mean(np.array(single) <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_what_moves_everything_along_the_emotions_does_not_pass_the_movements_of_single_prompts(
+    plant: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that write along emotions whatever is done to them: reflections alone would call that moved."""
+    monkeypatch.setattr("foreshock.study.compare.DRAWS", 400)
+    p, reflected = [], []
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        vectors, before = uneven(plant, random)
+        pool = before - before.mean(0)
+        moved, *specific = random.standard_normal((61, 20)) @ vectors.at(0)[:20]
+        effects = effects_of(vectors, pool, moved)
+        p.append(share_as_large(mixed_effects(pool, vectors, 0, moved, np.stack(specific), random), effects))
+        reflected.append(share_as_large(reflected_effects(pool, vectors, 0, moved, random), effects))
+    assert np.mean(np.array(p) <= 0.05) <= 0.103
+    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.12)
+    assert np.mean(np.array(reflected) <= 0.05) > 0.2
+
+
+def effects_of(vectors: EmotionVectors, pool: Array, moved: Array) -> Array:
+    return np.asarray(vectors.at(0) @ moved / (pool @ vectors.at(0).T).std(0))
+
+
+def share_as_large(drawn: Array, effects: Array) -> float:
+    size = np.sqrt(np.mean(effects**2))
+    return against("", float(size), np.sqrt(np.mean(drawn**2, 1)).tolist()).p
 
 
 def test_one_emotion_of_171_that_moved_is_found(plant: Planted) -> None:
@@ -231,19 +258,18 @@ def test_the_embedded_model_stirred_is_not_called_moved(embedded: LanguageModel)
     vectors = fit_vectors(passages, means, None, 15)
     texts = laid_out(embedded, {kind: some[::2] for kind, some in builtin_prompts().items()})
     before = read_profile(embedded, vectors, texts)
-    for seed in range(2):
-        model = copy.deepcopy(embedded.model)
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            for weight in model.model.layers.parameters():
-                if weight.ndim == 2:
-                    noise = 0.05 * weight.float().std() * torch.randn(weight.shape)
-                    weight.copy_((weight.float() + noise).to(weight.dtype))
-        after = read_profile(LanguageModel(model, embedded.tokenizer, name="stirred"), vectors, texts)
-        for finding in compare(before, after, vectors):
-            assert finding.estimate > WORTHWHILE
-            assert finding.table[0]["p signs"] < 0.01
-            assert finding.verdict != "holds"
+    model = copy.deepcopy(embedded.model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.model.layers.parameters():
+            if weight.ndim == 2:
+                noise = 0.05 * weight.float().std() * torch.randn(weight.shape)
+                weight.copy_((weight.float() + noise).to(weight.dtype))
+    after = read_profile(LanguageModel(model, embedded.tokenizer, name="stirred"), vectors, texts)
+    for finding in compare(before, after, vectors):
+        assert finding.estimate > WORTHWHILE
+        assert finding.table[0]["p signs"] < 0.01
+        assert finding.verdict != "holds"
 
 
 def test_readings_are_those_of_the_public_reader(plant: Planted, vectors: EmotionVectors, texts: dict) -> None:

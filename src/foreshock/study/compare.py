@@ -9,16 +9,16 @@ far, and the verdict is taken against the hardest.
 
 *Movements*: the same change of weights also moves the stream otherwise from prompt to prompt. Random mixtures of these
 movements, as long as the shared one, show where this change moves a stream to, whatever its content; the emotions and the
-measure stay as they are. It is the null that stirred models pass for what they are: their blocks write a little more along emotions
-than along directions that resemble them (see docs/decisions.md). It is strict: what a fine-tune has
-taught for some prompts only counts as chance.
+measure stay as they are. Without this null stirred models pass for moved ones: blocks write a little more along emotions
+than along directions that resemble them (docs/decisions.md). It is strict, as what a fine-tune has taught for some prompts
+only counts as chance.
 
-*Reflections*: the emotions, as one rigid figure, are reflected: each principal axis of how prompts differ is turned around or
-not, by the toss of a coin. That keeps every emotion's length, its spread over prompts, its cosines and correlations
-with every other, and how much of the movement lies on each axis; only which way the movement goes on each axis
-relative to the emotions is left to chance. Random directions of another spread would not do: an effect is divided by it. Keeping
-a spectrum and drawing the signs is what surrogate data do for time series and Moran spectral randomization for maps
-(Theiler et al. 1992; Wagner and Dray 2015). Off the axes, where prompts of this sample do not differ, the figure is turned at random.
+*Reflections*: the emotions, as one rigid figure, are reflected: each principal axis of how prompts differ is turned around
+or not, by the toss of a coin. That keeps every emotion's length, its spread over prompts, its cosines and correlations with
+every other, and how much of the movement lies on each axis; only which way the movement goes on each axis relative to the
+emotions is left to chance. Random directions of another spread would not do, since an effect is divided by it. Keeping a
+spectrum and drawing the signs is what surrogate data do for time series and Moran spectral randomization for maps (Theiler
+et al. 1992; Wagner and Dray 2015). Off the axes, where prompts of this sample do not differ, the figure is turned at random.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str
         MOVEMENTS: mixed_effects(pool, vectors, first.layer, moved, _centred(steps), random),
         REFLECTIONS: reflected_effects(pool, vectors, first.layer, moved, random),
     }
-    nulls = [against(how, value, _size(drawn)) for how, drawn in draws.items()]
+    nulls = [against(how, value, _size(drawn).tolist()) for how, drawn in draws.items()]
     null, *others = sorted(nulls, key=lambda one: (one.p, one.upper), reverse=True)
     rows = _table(vectors.emotions, before, after, effects, draws, random)
     names = f"{first.model['name']} → {second.model['name']}"
