@@ -95,9 +95,9 @@ def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str
         worthwhile=WORTHWHILE,
         how_to_read=(
             f"An effect is the reading on {second.model['name']} less that on {first.model['name']}, of the same tokens by the same vectors, over "
-            "how much prompts differ; to the right it rose. Grey: 95 % of what chance makes of it, by the widest null; an emotion inside has not moved of its own."
+            "how much prompts differ; to the right it rose. Grey: 95 % of what chance makes of it, by the widest null; an emotion inside has not moved of its own, and one in twenty lies outside by chance."
         ),
-        baselines={how: float(_size(drawn).mean()) for how, drawn in draws.items() if how != SIGNS},
+        baselines={SHORT[how]: float(_size(drawn).mean()) for how, drawn in draws.items() if how != SIGNS},
         notes=(_furthest(rows), _beside(others), _cannot(vectors, first, second)),
         table=tuple(rows),
         charts=(_chart(kind, names, rows),),
