@@ -147,15 +147,18 @@ def bars(name: str, caption: str, rows: Rows, x: str, y: str, null: float | None
     return _chart(name, caption, chart.properties(width="container", height=min(640, max(200, 16 * len(rows)))))
 
 
-def ranges(name: str, caption: str, rows: Rows, x: str, y: str, null: tuple[float, float]) -> Chart:
-    """A point a row over its interval, from the columns `from` and `to`, in the rows' order; a grey band for the null."""
-    side = alt.Y(f"{y}:N", sort=None, title=None)
-    band = alt.Chart(_data([{"low": null[0], "high": null[1]}])).mark_rect(color=GREY, opacity=0.22)
+def ranges(name: str, caption: str, rows: Rows, x: str, y: str, null: str) -> Chart:
+    """A point a row over its interval, from the columns `from` and `to`, in the rows' order.
+
+    `null`: the column that says how far from 0, to either side, a row may lie by chance; a grey bar behind it.
+    """
+    base = alt.Chart(_data([row | {"-": -row[null]} for row in rows]))
+    base = base.encode(y=alt.Y(f"{y}:N", sort=None, title=None), tooltip=_tips(rows))
+    bars = base.mark_bar(color=GREY, opacity=0.22, height=alt.RelativeBandSize(1))
     zero = alt.Chart(_data([{x: 0.0}])).mark_rule(color=GREY).encode(x=f"{x}:Q")
-    base = alt.Chart(_data(rows)).encode(y=side, tooltip=_tips(rows))
     reach = base.mark_rule(color=BLUE, strokeWidth=2).encode(x=alt.X("from:Q", title=x), x2="to:Q")
     points = base.mark_circle(color=BLUE, size=50, opacity=1).encode(x=alt.X(f"{x}:Q", title=x))
-    chart = band.encode(x=alt.X("low:Q", title=x), x2="high:Q") + zero + reach + points
+    chart = bars.encode(x=alt.X("-:Q", title=x), x2=f"{null}:Q") + zero + reach + points
     return _chart(name, caption, chart.properties(width="container", height=max(160, 18 * len(rows))))
 
 

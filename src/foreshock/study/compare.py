@@ -2,15 +2,28 @@
 
 The same vectors read the same tokens on both. An emotion's *effect* is its mean shift in standard deviations of its reading
 over the prompts on the first model. For each kind of prompts the claim is that the profile has moved: the root mean square of
-the effects. It has two nulls. *Signs*: within each prompt the two models change places at random, so only a difference that
-prompts share is left over. *Random directions*: sets of directions with the activations' covariance, denoised, of unit length
-and on average as alike as the emotions' are; a fine-tune moves the stream everywhere, and a profile has moved only if it moved
-further than such a set does. Effects, not lengths, are compared with theirs, as the directions along which prompts differ
-most also move furthest. The verdict is taken against the harder of the two.
+the effects. Any change of weights, noise too, moves the stream and so moves it along the emotions; three nulls say how
+far, and the verdict is taken against the hardest.
+
+*Signs*: within each prompt the two models change places at random, so only a difference that prompts share is left over.
+
+*Movements*: the same change of weights also moves the stream otherwise from prompt to prompt. Random mixtures of these
+movements, as long as the shared one, show where this change moves a stream to, whatever its content; the emotions and the
+measure stay as they are. Without this null stirred models pass for moved ones: blocks write a little more along emotions
+than along directions that resemble them (docs/decisions.md). It is strict, as what a fine-tune has taught for some prompts
+only counts as chance.
+
+*Reflections*: the emotions, as one rigid figure, are reflected: each principal axis of how prompts differ is turned around
+or not, by the toss of a coin. That keeps every emotion's length, its spread over prompts, its cosines and correlations with
+every other, and how much of the movement lies on each axis; only which way the movement goes on each axis relative to the
+emotions is left to chance. Random directions of another spread would not do, since an effect is divided by it. Keeping a
+spectrum and drawing the signs is what surrogate data do for time series and Moran spectral randomization for maps (Theiler
+et al. 1992; Wagner and Dray 2015). Off the axes, where prompts of this sample do not differ, the figure is turned at random.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,18 +32,26 @@ from jaxtyping import Float
 from foreshock.errors import WrongModel
 from foreshock.profile import NEUTRAL, Profile
 from foreshock.study import charts
-from foreshock.study.finding import Chart, Finding, corrected
-from foreshock.study.nulls import against, beside, bootstrap, corrected_p, generator, harder
+from foreshock.study.finding import ALPHA, Chart, Finding, Null, corrected
+from foreshock.study.nulls import against, bootstrap, corrected_p, generator
 from foreshock.vectors import EmotionVectors
 from foreshock.vectors.estimation import unit
 
-DRAWS = 1000
+DRAWS = 20_000
+"""Of every null: the smallest p is 1 / 20,001, so that a single emotion among 171 can still stand out (q = 0.009)."""
+RESAMPLES = 1000
 WORTHWHILE = 0.2
 """What is commonly called a small effect (Cohen 1988)."""
 LEAST = 0.01
 """Smallest spread over prompts that effects are measured in, in standard deviations of stories."""
+TIED = 1e-5
+"""A reflection that leaves an effect as it is, but for rounding, reaches it."""
 SHOWN = 24
 """Emotions in the chart: those that moved furthest."""
+SIGNS = "the two models exchanged within prompts at random"
+MOVEMENTS = "movements of single prompts, mixed at random"
+REFLECTIONS = "the emotions reflected at random in the axes of how prompts differ"
+SHORT = {SIGNS: "signs", MOVEMENTS: "movements", REFLECTIONS: "reflections"}
 PUBLISHED = "Claude Sonnet 4.5 after post-training: brooding, gloomy, reflective up; playful, exuberant, spiteful, enthusiastic down"
 Effects = Float[np.ndarray, "prompt emotion"]
 
@@ -48,71 +69,106 @@ def compare(first: Profile, second: Profile, vectors: EmotionVectors, seed: int 
 
 
 def _finding(first: Profile, second: Profile, vectors: EmotionVectors, kind: str, seed: int) -> Finding:
-    moved = second.residuals[kind].astype(np.float64) - first.residuals[kind]
+    steps = {one: second.residuals[one].astype(np.float64) - rows for one, rows in first.residuals.items()}
     before, after = first.readings(vectors, kind).mean(0), second.readings(vectors, kind).mean(0)
-    W, pool = vectors.readout(first.layer).W, _centred(first)
-    effects = moved @ W.T / np.maximum((pool @ W.T).std(0), LEAST)
+    W, pool, moved = vectors.readout(first.layer).W, _centred(first.residuals), steps[kind].mean(0)
+    effects = steps[kind] @ W.T / np.maximum((pool @ W.T).std(0), LEAST)
     random = generator(seed, f"compare {kind}")
-    value = _size(effects.mean(0))
-    signs = random.choice([-1.0, 1.0], (DRAWS, len(effects))) @ effects / len(effects)
-    sets = _random_effects(pool, vectors, first.layer, moved.mean(0), random)
-    null, other = harder(
-        against("the two models exchanged within prompts at random", value, [_size(row) for row in signs]),
-        against("random directions, as alike as the emotions'", value, [_size(row) for row in sets]),
-    )
-    rows = _table(vectors.emotions, before, after, effects, signs, sets, random)
+    value = float(_size(effects.mean(0)))
+    draws = {
+        SIGNS: random.choice([-1.0, 1.0], (DRAWS, len(effects))) @ effects / len(effects),
+        MOVEMENTS: mixed_effects(pool, vectors, first.layer, moved, _centred(steps), random),
+        REFLECTIONS: reflected_effects(pool, vectors, first.layer, moved, random),
+    }
+    nulls = [against(how, value, _size(drawn).tolist()) for how, drawn in draws.items()]
+    null, *others = sorted(nulls, key=lambda one: (one.p, one.upper), reverse=True)
+    rows = _table(vectors.emotions, before, after, effects, draws, random)
     names = f"{first.model['name']} → {second.model['name']}"
     return Finding(
         id=f"profile-{kind}",
         claim=f"The profile before replies to {kind} prompts has moved",
         statistic=f"root mean square effect over {len(vectors)} emotions and {len(effects)} prompts, in standard deviations over prompts",
         estimate=value,
-        interval=bootstrap(len(effects), lambda drawn: _size(effects[drawn].mean(0)), random),
+        interval=bootstrap(len(effects), lambda drawn: float(_size(effects[drawn].mean(0))), random),
         null=null,
         published=PUBLISHED,
         worthwhile=WORTHWHILE,
         how_to_read=(
             f"An effect is the reading on {second.model['name']} less that on {first.model['name']}, of the same tokens by the same vectors, over "
-            "how much prompts differ; to the right it rose. Grey: the middle 95 % of random directions; an emotion inside has moved no further than anything else."
+            "how much prompts differ; to the right it rose. Grey: 95 % of what chance makes of it, by the widest null; an emotion inside has not moved of its own, and one in twenty lies outside by chance."
         ),
-        baselines={"random directions": float(np.mean([_size(row) for row in sets]))},
-        notes=(_furthest(rows), beside(other), _cannot(vectors, first, second)),
+        baselines={SHORT[how]: float(_size(drawn).mean()) for how, drawn in draws.items() if how != SIGNS},
+        notes=(_furthest(rows), _beside(others), _cannot(vectors, first, second)),
         table=tuple(rows),
-        charts=(_chart(kind, names, rows, sets),),
+        charts=(_chart(kind, names, rows),),
     )  # fmt: skip
 
 
-def _size(effects: Float[np.ndarray, " emotion"]) -> float:
-    return float(np.sqrt(np.mean(np.square(effects))))
+def _size(effects: Float[np.ndarray, "*draw emotion"]) -> Float[np.ndarray, "*draw"]:
+    return np.asarray(np.sqrt(np.mean(np.square(effects), -1)))
 
 
-def _centred(profile: Profile) -> Float[np.ndarray, "prompt hidden"]:
-    """How prompts differ within their kinds."""
-    return np.concatenate([rows.astype(np.float64) - rows.mean(0) for rows in profile.residuals.values()])
+def _centred(kinds: Mapping[str, Float[np.ndarray, "prompt hidden"]]) -> Float[np.ndarray, "prompt hidden"]:
+    """How prompts, or their movements, differ within their kinds."""
+    return np.concatenate([rows.astype(np.float64) - rows.mean(0, dtype=np.float64) for rows in kinds.values()])
 
 
-def _random_effects(
+def mixed_effects(
+    pool: Float[np.ndarray, "prompt hidden"],
+    vectors: EmotionVectors,
+    layer: int,
+    moved: Float[np.ndarray, " hidden"],
+    specific: Float[np.ndarray, "prompt hidden"],
+    random: np.random.Generator,
+) -> Float[np.ndarray, "draw emotion"]:
+    """What random mixtures of the prompts' own movements, as long as the shared one, come to along the emotions.
+
+    Args:
+        pool: how prompts differ on the first model.
+        moved: the movement that prompts share.
+        specific: what each prompt's movement has beyond it.
+    """
+    own, neutral, spread = _figure(pool, vectors, layer)
+    moved, specific = (rows - rows @ neutral.T @ neutral for rows in (moved, specific))
+    weights = random.standard_normal((DRAWS, len(specific)))
+    lengths = np.sqrt(np.maximum(((weights @ (specific @ specific.T)) * weights).sum(1), 0.0))
+    drawn = weights @ (specific @ own.T / spread)
+    return np.asarray(drawn * (np.linalg.norm(moved) / np.maximum(lengths, 1e-12))[:, None])
+
+
+def reflected_effects(
     pool: Float[np.ndarray, "prompt hidden"],
     vectors: EmotionVectors,
     layer: int,
     moved: Float[np.ndarray, " hidden"],
     random: np.random.Generator,
 ) -> Float[np.ndarray, "draw emotion"]:
-    """What sets of random directions make of the mean movement.
+    """What the mean movement comes to along the emotions reflected at random; see the module's docstring.
 
-    Random mixtures of how prompts differ; the mixing makes the directions of a set as alike, on average, as the emotions'
-    are, since the mean square of many that are much alike is less certain than that of as many apart.
+    The axes are those of the space that the emotions lie in, without the neutral dialogues' components. Reflecting the emotions or the
+    movement gives the same products; the movement is cheaper.
     """
+    own, neutral, spread = _figure(pool, vectors, layer)
+    source, moved = (rows - rows @ neutral.T @ neutral for rows in (pool, moved))
+    _, sizes, axes = np.linalg.svd(source, full_matrices=False)
+    axes = axes[sizes > 1e-9 * max(sizes[0], 1e-9)]
+    on, rest = own @ axes.T, moved - moved @ axes.T @ axes
+    drawn = random.choice([-1.0, 1.0], (DRAWS, len(axes))) @ (on * (axes @ moved)).T
+    # Off the axes: the emotions' parts there, turned at random, meet what is left of the movement.
+    others = max(own.shape[1] - len(neutral) - len(axes), 1)
+    roots, spans = np.linalg.eigh(own @ own.T - on @ on.T)
+    mixed = random.standard_normal((DRAWS, len(own))) @ (spans * np.sqrt(np.maximum(roots, 0.0))).T
+    drawn += mixed * np.linalg.norm(rest) / np.sqrt(others)
+    return np.asarray((1 + TIED) * drawn / spread)
+
+
+def _figure(
+    pool: Float[np.ndarray, "prompt hidden"], vectors: EmotionVectors, layer: int
+) -> tuple[Float[np.ndarray, "emotion hidden"], Float[np.ndarray, "component hidden"], Float[np.ndarray, " emotion"]]:
+    """The emotions' unit directions, the neutral components that these lack, and what effects are measured in."""
     k = vectors.layers.index(layer)
-    source = pool - pool @ vectors.neutral[k].T @ vectors.neutral[k]
-    own = unit(vectors.directions[k])
-    sizes, axes = np.linalg.eigh(own @ own.T)
-    alike, scale = axes * np.sqrt(np.maximum(sizes, 0.0)), 1 / vectors.spread[k]
-    drawn = np.empty((DRAWS, len(own)))
-    for draw in range(DRAWS):
-        directions = unit(alike @ (random.standard_normal((len(own), len(source))) @ source)) * scale[:, None]
-        drawn[draw] = directions @ moved / np.maximum((pool @ directions.T).std(0), LEAST)
-    return drawn
+    own = unit(vectors.directions[k].astype(np.float64))
+    return own, vectors.neutral[k].astype(np.float64), np.maximum((pool @ own.T).std(0), LEAST * vectors.spread[k])
 
 
 def _table(
@@ -120,17 +176,19 @@ def _table(
     before: Float[np.ndarray, " emotion"],
     after: Float[np.ndarray, " emotion"],
     effects: Effects,
-    signs: Float[np.ndarray, "draw emotion"],
-    sets: Float[np.ndarray, "draw emotion"],
+    draws: dict[str, Float[np.ndarray, "draw emotion"]],
     random: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """A row an emotion, the furthest moved first: readings, effect with its interval over prompts, both p-values."""
+    """A row an emotion, the furthest moved first: readings, effect with its interval over prompts, a p-value a null.
+
+    `by chance`: 95 % of an emotion's draws move less far, up or down, under each null.
+    """
     mean, count = effects.mean(0), len(effects)
-    low, high = np.quantile(
-        random.multinomial(count, np.full(count, 1 / count), DRAWS) @ effects / count, [0.025, 0.975], axis=0
-    )
-    p_signs, p_sets = ((1 + (np.abs(draws) >= np.abs(mean)).sum(0)) / (1 + DRAWS) for draws in (signs, sets))
-    q = corrected_p(np.maximum(p_signs, p_sets).tolist())
+    resampled = random.multinomial(count, np.full(count, 1 / count), RESAMPLES) @ effects / count
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    p = {how: (1 + (np.abs(drawn) >= np.abs(mean)).sum(0)) / (1 + DRAWS) for how, drawn in draws.items()}
+    chance = np.max([np.quantile(np.abs(drawn), 0.95, axis=0) for drawn in draws.values()], axis=0)
+    q = corrected_p(np.max(list(p.values()), axis=0).tolist())
     rows = [
         {
             "emotion": word,
@@ -140,8 +198,8 @@ def _table(
             "effect": float(mean[k]),
             "from": float(low[k]),
             "to": float(high[k]),
-            "p signs": float(p_signs[k]),
-            "p random directions": float(p_sets[k]),
+            "by chance": float(chance[k]),
+            **{f"p {short}": float(p[how][k]) for how, short in SHORT.items()},
             "q": q[k],
         }
         for k, word in enumerate(emotions)
@@ -152,11 +210,17 @@ def _table(
 def _furthest(rows: list[dict[str, Any]]) -> str:
     up = [f"*{row['emotion']}* {row['effect']:+.2f}" for row in rows if row["effect"] > 0][:6]
     down = [f"*{row['emotion']}* {row['effect']:+.2f}" for row in rows if row["effect"] < 0][:6]
-    clear = sum(row["q"] <= 0.05 for row in rows)
+    clear = sum(row["q"] <= ALPHA for row in rows)
     return (
         f"Furthest up: {', '.join(up) or 'none'}. Furthest down: {', '.join(down) or 'none'}. "
-        f"{clear} of {len(rows)} emotions moved further than both nulls allow (q ≤ 0.05, Benjamini-Hochberg over the emotions)."
+        f"{clear} of {len(rows)} emotions moved further than every null allows (q ≤ {ALPHA}, Benjamini-Hochberg over the emotions)."
     )
+
+
+def _beside(others: list[Null]) -> str:
+    """A note on the nulls that the verdict is not taken against."""
+    told = [f"{one.kind} (mean {one.mean:.2f}, 99 % below {one.upper:.2f}, p = {one.p:.4f})" for one in others]
+    return f"The verdict is taken against the hardest of three nulls; the others: {'; '.join(told)}."
 
 
 def _cannot(vectors: EmotionVectors, first: Profile, second: Profile) -> str:
@@ -171,9 +235,8 @@ def _cannot(vectors: EmotionVectors, first: Profile, second: Profile) -> str:
     )
 
 
-def _chart(kind: str, names: str, rows: list[dict[str, Any]], sets: Float[np.ndarray, "draw emotion"]) -> Chart:
-    low, high = np.quantile(sets, [0.025, 0.975])
+def _chart(kind: str, names: str, rows: list[dict[str, Any]]) -> Chart:
     what = "neutral prompts" if kind == NEUTRAL else f"{kind} prompts"
     caption = f"Effect before replies to {what}, with 95 % intervals over prompts: {names}"
     shown = sorted(rows[:SHOWN], key=lambda row: -row["effect"])
-    return charts.ranges(f"profile-{kind}", caption, shown, "effect", "emotion", (float(low), float(high)))
+    return charts.ranges(f"profile-{kind}", caption, shown, "effect", "emotion", "by chance")
