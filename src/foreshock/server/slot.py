@@ -89,14 +89,13 @@ class Slot:
         return str(text)
 
     def _drawn(self, logits: Float[Tensor, " vocabulary"]) -> int:
-        asked = self.request
-        scores = logits.float().clone()
+        asked, scores = self.request, logits.float()
         if self._bias is not None:
-            scores.index_add_(0, self._bias[0].to(scores.device), self._bias[1].to(scores.device))
+            scores = scores.index_add(0, self._bias[0].to(scores.device), self._bias[1].to(scores.device))
         if (asked.presence_penalty or asked.frequency_penalty) and self._counts:
             ids = torch.tensor(list(self._counts), device=scores.device)
             counts = torch.tensor(list(self._counts.values()), dtype=scores.dtype, device=scores.device)
-            scores.index_add_(0, ids, -(asked.presence_penalty + counts * asked.frequency_penalty))
+            scores = scores.index_add(0, ids, -(asked.presence_penalty + counts * asked.frequency_penalty))
         if asked.temperature == 0:
             return int(scores.argmax())
         chances = (scores / asked.temperature).softmax(-1).cpu()
