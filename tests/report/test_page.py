@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from foreshock.model.planted import Planted
 from foreshock.report.folder import write_study
-from foreshock.report.page import figure, render_sweep, tinted
+from foreshock.report.page import figure, probability, render_sweep, tinted
 from foreshock.study.running import Study, run_study
 from foreshock.sweep import Hit, Tops
 
@@ -85,6 +85,10 @@ def test_a_story_offers_its_own_emotion_first(study: Study) -> None:
 )
 def test_figures(value: float | str | None, shown: str) -> None:
     assert figure(value) == shown
+
+
+def test_a_small_p_is_not_shown_as_nought() -> None:
+    assert [probability(p) for p in (0.5, 0.001, 0.00005)] == ["= 0.500", "= 0.001", "< 0.001"]
 
 
 def test_the_page_of_a_sweep_runs_nothing_a_text_says(browser: Browser, tmp_path: Path) -> None:

@@ -125,14 +125,18 @@ def summary(findings: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from foreshock.report.page import figure, interval, plain
+    from foreshock.report.page import figure, interval, plain, probability
 
     table = Table(title=None, header_style="bold", box=None, pad_edge=False)
     for column in ("claim", "here", "95 % interval", "null", "p", "verdict"):
         table.add_column(column)
     colour = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
     for f in findings:
-        null, p = (figure(f.null.mean), f"{f.null.corrected_p or f.null.p:.3f}") if f.null else ("–", "–")
+        null, p = (
+            (figure(f.null.mean), probability(f.null.corrected_p or f.null.p).removeprefix("= "))
+            if f.null
+            else ("–", "–")
+        )
         table.add_row(
             plain(f.claim), figure(f.estimate), interval(f.interval), null, p, f"[{colour[f.verdict]}]{f.verdict}[/]"
         )

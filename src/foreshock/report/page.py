@@ -128,7 +128,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, interval=interval, script=_script, prose=_prose)
+    environment.filters.update(figure=figure, interval=interval, probability=probability, script=_script, prose=_prose)
     return environment
 
 
@@ -141,6 +141,11 @@ def figure(value: float | int | str | None) -> str:
     if isinstance(value, int) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no minus before a zero
+
+
+def probability(p: float) -> str:
+    """A p-value with its sign before it: `= 0.012`, and `< 0.001` for what three digits would show as 0."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

@@ -219,7 +219,7 @@ def _furthest(rows: list[dict[str, Any]]) -> str:
 
 def _beside(others: list[Null]) -> str:
     """A note on the nulls that the verdict is not taken against."""
-    told = [f"{one.kind} (mean {one.mean:.2f}, 99 % below {one.upper:.2f}, p = {one.p:.4f})" for one in others]
+    told = [f"{one.kind} (mean {one.mean:.2f}, 99 % below {one.upper:.2f}, p = {one.p:.2g})" for one in others]
     return f"The verdict is taken against the hardest of three nulls; the others: {'; '.join(told)}."
 
 
