@@ -60,11 +60,13 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line: a user's mistake prints one message and exits with 2, an interruption with 130."""
-    # The libraries' own progress bars and notices would break ours up; a user's setting wins.
+    # The libraries' own progress bars and notices would break ours up, and OpenMP's threads spin ten times as long as they
+    # need to, which slows down whoever shares the machine (docs/deploy.md); a user's setting wins.
     for name, value in {
         "TQDM_DISABLE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "GOMP_SPINCOUNT": "30000",
     }.items():
         os.environ.setdefault(name, value)
     try:
